@@ -1,0 +1,8 @@
+"""Plain modules that know no physics task.
+
+Imports run; must never import data, losses or another room.
+"""
+
+from lfi_helpers.networks.mlp import Standardise, mlp
+
+__all__ = ["Standardise", "mlp"]

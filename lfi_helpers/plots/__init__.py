@@ -1,0 +1,24 @@
+"""Figures that survive colour blindness and a projector; every function returns its Axes.
+
+They take arrays; must never compute a result or import a simulator or an estimator.
+"""
+
+from lfi_helpers.plots.classifiers import reliability, roc
+from lfi_helpers.plots.curves import contours, histograms, history, overlay
+from lfi_helpers.plots.style import COLOURS, EXACT, LEARNED, LINES, axes, learned, style
+
+__all__ = [
+    "COLOURS",
+    "EXACT",
+    "LEARNED",
+    "LINES",
+    "axes",
+    "contours",
+    "histograms",
+    "history",
+    "learned",
+    "overlay",
+    "reliability",
+    "roc",
+    "style",
+]
