@@ -24,7 +24,13 @@ DOOR = PROJECT["tool"]["lfi"]
 CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 PINS = SYNC["read_pins"](CONSTRAINTS, default_environment())
 PYTHONS = ("3.11", "3.12", "3.13")
-COPIES = ("environment.yml", "environment-gpu.yml", "binder/environment.yml", "Dockerfile")
+COPIES = (
+    "environment.yml",
+    "environment-gpu.yml",
+    "binder/environment.yml",
+    "Dockerfile",
+    "README.md",
+)
 
 
 def requirements():
@@ -56,6 +62,22 @@ def sync(folder, *arguments):
     return done.returncode, done.stdout + done.stderr
 
 
+def test_the_readme_has_a_badge_once_the_address_is_known(copy):
+    assert "badge" not in (copy / "README.md").read_text()
+    project = (copy / "pyproject.toml").read_text()
+    address = 'Repository = "https://example.org/someone/course"'
+    (copy / "pyproject.toml").write_text(
+        project.replace("[project.urls]", f"[project.urls]\n{address}")
+    )
+    code, output = sync(copy, "--check")
+    assert code == 1 and "README.md: is stale" in output
+    assert sync(copy)[0] == 0
+    assert (
+        "/v2/git/https%3A%2F%2Fexample.org%2Fsomeone%2Fcourse/HEAD"
+        in (copy / "README.md").read_text()
+    )
+
+
 def test_the_doors_follow_from_the_list():
     assert sync(ROOT, "--check") == (0, "")
 
@@ -63,7 +85,8 @@ def test_the_doors_follow_from_the_list():
 @pytest.mark.parametrize("name", COPIES)
 def test_a_drifted_copy_is_noticed(copy, name):
     good = (copy / name).read_text()
-    (copy / name).write_text(good.replace("3.11", "3.12"))
+    drift = ("mybinder", "binder") if name == "README.md" else ("3.11", "3.12")
+    (copy / name).write_text(good.replace(*drift))
     assert SYNC["stale"](copy) == {copy / name: good}
 
 
@@ -141,8 +164,11 @@ def test_everybody_installs_with_the_constraints():
 
 def test_the_index_of_the_cpu_build_is_written_by_hand_once():
     copies = ("environment.yml", "binder/environment.yml", "Dockerfile")
-    for name in ("Makefile", "constraints.txt", "environment-gpu.yml", "tools/sync_env.py"):
+    for name in ("Makefile", "constraints.txt", "environment-gpu.yml"):
         assert "://" not in (ROOT / name).read_text()
+    assert set(re.findall(r"://([\w.]+)", (ROOT / "tools/sync_env.py").read_text())) == {
+        "mybinder.org"
+    }
     assert [(ROOT / name).read_text().count("://") for name in copies[:2]] == [1, 1]
     assert all(DOOR["torch-cpu-index"] in (ROOT / name).read_text() for name in copies)
 

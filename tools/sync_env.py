@@ -1,7 +1,8 @@
-"""Writes the doors' environments from pyproject.toml and constraints.txt; never picks a version.
+"""Writes the doors from pyproject.toml and constraints.txt; never picks a version.
 
 Conda, Binder and the container each want the dependencies in their own dialect. The list and the
-versions are kept once; this script translates them and, with ``--check``, names a stale copy.
+versions are kept once, and so is the public address of the repository; this script translates
+them and, with ``--check``, names a stale copy.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import quote
 
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
@@ -83,6 +85,27 @@ def conda(name, python, lines):
     return f"{NOTE}{head}  - python={python}\n  - pip\n  - pip:\n{pip}"
 
 
+def binder_door(repository):
+    """Return the README's lines on Binder: a badge, or without an address the way to a fork."""
+    if repository is None:
+        return (
+            "1. **Binder**, in the browser, nothing to install: fork this repository, open\n"
+            "   [mybinder.org](https://mybinder.org), paste the address of your fork, launch."
+        )
+    launch = f"https://mybinder.org/v2/git/{quote(repository, safe='')}/HEAD?urlpath=lab"
+    badge = f"[![Open on Binder](https://mybinder.org/badge_logo.svg)]({launch})"
+    return f"1. **Binder**, in the browser, nothing to install: {badge}"
+
+
+def readme(project, text):
+    """Return the README with its Binder door written from ``[project.urls]``."""
+    door = binder_door(project["project"].get("urls", {}).get("Repository"))
+    begin, end = "<!-- binder: begin -->", "<!-- binder: end -->"
+    if begin not in text or end not in text:
+        sys.exit(f"README.md: expected the marks {begin} and {end}")
+    return f"{text.split(begin)[0]}{begin}\n{door}\n{end}{text.split(end)[1]}"
+
+
 def render(root):
     """Return {path: text} of every file that follows from pyproject.toml and constraints.txt."""
     project = tomllib.loads((root / "pyproject.toml").read_text())
@@ -95,6 +118,7 @@ def render(root):
         "environment.yml": conda("lfi", python, [cpu, *local]),
         "environment-gpu.yml": conda("lfi-gpu", python, local),
         "binder/environment.yml": conda("lfi", python, [cpu, *pins]),
+        "README.md": readme(project, (root / "README.md").read_text()),
         "Dockerfile": re.sub(r"(?m)^ARG TORCH_INDEX=.*$", f"ARG TORCH_INDEX={index}", dockerfile),
     }
 
