@@ -226,3 +226,36 @@ def test_bad_settings_are_refused(settings, message):
 def test_bad_data_is_refused(data, error, message):
     with pytest.raises(error, match=message):
         fit(mlp(3, 1), squared_error, data, **quiet(max_epochs=1))
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7])
+def test_accumulated_parts_take_the_same_step_as_the_whole_batch(parts):
+    def weights(accumulate):
+        module = mlp(3, 1)
+        fit(module, squared_error, linear_problem(), **quiet(max_epochs=1, accumulate=accumulate))
+        return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+    torch.testing.assert_close(weights(parts), weights(1), rtol=1e-3, atol=1e-5)
+
+
+def test_a_clipped_gradient_has_the_norm_asked_for():
+    norms = []
+
+    def loss(module, batch):
+        norms.append(module[0].weight.grad)
+        return 1e3 * squared_error(module, batch)
+
+    module = mlp(3, 1, ())
+    fit(module, loss, linear_problem(), **quiet(max_steps=1, gradient_clip=0.5))
+    total = torch.cat([p.grad.flatten() for p in module.parameters()]).norm()
+    assert total.item() == pytest.approx(0.5, rel=1e-4)
+
+
+def test_mixed_precision_finds_the_same_minimum():
+    history = fit(
+        mlp(3, 1, ()),
+        squared_error,
+        linear_problem(),
+        **quiet(max_epochs=40, learning_rate=0.05, precision="bf16-mixed"),
+    )
+    assert history.best_loss < 0.03  # the noise is 0.01, the data's variance 5

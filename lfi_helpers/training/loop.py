@@ -1,0 +1,162 @@
+"""One training run: gradient steps, judgement by held-out rows, the best weights.
+
+It must never know what it trains for.
+"""
+
+import copy
+import math
+from dataclasses import asdict
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+
+from lfi_helpers.training.history import History, TrainingDiverged
+from lfi_helpers.training.rows import Rows
+from lfi_helpers.training.settings import Settings
+
+MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+class Loop:
+    """The state of a run and what changes it, epoch by epoch."""
+
+    def __init__(self, module: nn.Module, loss, rows: Rows, settings: Settings):
+        self.module, self.loss, self.rows, self.settings = module, loss, rows, settings
+        self.device = rows.shuffle.device
+        self.steps_per_epoch = max(1, len(rows.train) // settings.batch_size)
+        self.n_steps = settings.n_steps(self.steps_per_epoch)
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimiser = Adam(self.parameters, lr=settings.learning_rate, fused=True)
+        self.schedule = _schedule(self.optimiser, settings, self.n_steps)
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=settings.precision == "16-mixed"
+        )
+        self.history = History()
+        self.best = copy.deepcopy(module.state_dict())
+        self.latest = math.nan
+        self.epochs_since_best = 0
+
+    @property
+    def step(self) -> int:
+        """How many gradient steps were taken."""
+        return self.history.step[-1] if self.history.step else 0
+
+    @property
+    def finished(self) -> bool:
+        """Are all steps taken, or is patience at its end?"""
+        patience = self.settings.patience
+        self.history.stopped_early = patience is not None and self.epochs_since_best >= patience
+        return self.history.stopped_early or self.step >= self.n_steps
+
+    def epoch(self) -> None:
+        """Pass over the rows; look at the losses once after it, so that the device never waits."""
+        self.module.train()
+        start, losses, rates = self.step, [], []
+        for index in self.rows.shuffled(self.settings.batch_size):
+            if start + len(losses) == self.n_steps:
+                break
+            rates.append(self.optimiser.param_groups[0]["lr"])
+            losses.append(self._step(index))
+        losses = torch.stack(losses)
+        self._demand_finite(losses, start, rates)
+        self.history.step.append(start + len(losses))
+        self.latest = losses.mean().item()
+        self.history.train_loss.append(self.latest)
+        self._judge()
+
+    def _step(self, index: Tensor) -> Tensor:
+        """Take one gradient step on the rows of index, in ``accumulate`` parts."""
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for part in index.chunk(self.settings.accumulate):
+            share = len(part) / len(index)
+            value = self._loss(part) * share
+            self.scaler.scale(value).backward()
+            total += value.detach()
+        if self.settings.gradient_clip is not None:
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        if self.schedule is not None:
+            self.schedule.step()
+        return total
+
+    def _loss(self, index: Tensor) -> Tensor:
+        dtype = MIXED.get(self.settings.precision)
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            return self.loss(self.module, self.rows[index])
+
+    def _judge(self) -> None:
+        """Keep the weights if the held-out loss is the lowest so far; without such rows, always.
+
+        A training loss cannot tell better weights from luckier batches, so it decides nothing.
+        """
+        held = self.rows.held
+        if len(held):
+            self.module.eval()
+            with torch.no_grad():
+                parts = held.split(max(self.settings.batch_size, 4096))
+                total = sum(self._loss(part) * len(part) for part in parts) / len(held)
+            self._demand_finite(total[None], self.step, None)
+            self.latest = total.item()
+            self.history.validation_loss.append(self.latest)
+        if not len(held) or self.latest < self.history.best_loss:
+            self.history.best_loss, self.history.best_step = self.latest, self.step
+            self.best = copy.deepcopy(self.module.state_dict())
+            self.epochs_since_best = 0
+        else:
+            self.epochs_since_best += 1
+
+    def restore(self) -> None:
+        """Put the best weights back into the module."""
+        self.module.load_state_dict(self.best)
+        self.module.eval()
+
+    def state_dict(self) -> dict:
+        """Return everything that the next epoch depends on: tensors and numbers only."""
+        parts = ("module", "optimiser", "schedule", "scaler")
+        owned = {name: getattr(self, name) for name in parts}
+        return {
+            **{name: part.state_dict() for name, part in owned.items() if part is not None},
+            "history": asdict(self.history),
+            "best": self.best,
+            "latest": self.latest,
+            "epochs_since_best": self.epochs_since_best,
+            "shuffle": self.rows.shuffle.get_state(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all(),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from a state: the next epoch is bitwise what it would have been."""
+        for name in ("module", "optimiser", "schedule", "scaler"):
+            if name in state:
+                getattr(self, name).load_state_dict(state[name])
+        self.history = History(**state["history"])
+        self.best, self.latest = state["best"], state["latest"]
+        self.epochs_since_best = state["epochs_since_best"]
+        self.rows.shuffle.set_state(state["shuffle"].cpu())
+        torch.set_rng_state(state["random"].cpu())
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all([s.cpu() for s in state["random_cuda"]])
+
+    def _demand_finite(self, losses: Tensor, start: int, rates: list[float] | None) -> None:
+        bad = (~torch.isfinite(losses)).nonzero()
+        if not len(bad):
+            return
+        k = int(bad[0])
+        self.restore()
+        last = losses[k - 1].item() if k else self.latest
+        rate = rates[k] if rates else self.optimiser.param_groups[0]["lr"]
+        raise TrainingDiverged(start + k, rate, last)
+
+
+def _schedule(optimiser, settings: Settings, n_steps: int) -> LRScheduler | None:
+    if settings.schedule == "constant":
+        return None
+    if settings.schedule == "cosine":
+        return CosineAnnealingLR(optimiser, n_steps)
+    return OneCycleLR(optimiser, max_lr=settings.learning_rate, total_steps=n_steps + 1)
