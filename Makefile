@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SCALE ?= teaching
 PINS ?= -c constraints.txt
-EXTRAS := notebooks,oracles,dev
+EXTRAS := notebooks,scale,oracles,dev
 
 VENV := .venv
 READY := $(VENV)/.ok

@@ -3,6 +3,7 @@
 Imports run; must never import data, losses or another room.
 """
 
+from lfi_helpers.networks.ensemble import Ensemble
 from lfi_helpers.networks.mlp import Standardise, mlp
 
-__all__ = ["Standardise", "mlp"]
+__all__ = ["Ensemble", "Standardise", "mlp"]

@@ -37,6 +37,7 @@ def fit(
     seed: int = 0,
     device: str | torch.device = "auto",
     checkpoint: str | Path | None = None,
+    fabric=None,
     progress: bool = True,
 ) -> History:
     """Minimise ``loss(module, batch)`` over batches of data; restore the best weights seen.
@@ -60,6 +61,9 @@ def fit(
         device: ``"auto"`` or a torch device.
         checkpoint: a folder. The state is saved there after every epoch; if it has a state of the
             same run, the run goes on from it, bitwise as if it had never stopped.
+        fabric: a launched Lightning ``Fabric`` (extra ``scale``): every process calls ``fit`` with
+            the same arguments and computes its share of each batch; it then owns device and
+            precision, and ``precision`` stays ``"32-true"``.
         progress: show a bar.
 
     Raises:
@@ -68,9 +72,9 @@ def fit(
     """
     asked = locals()
     settings = Settings(**{field.name: asked[field.name] for field in fields(Settings)})
-    device = pick_device(device)
+    device = pick_device(device if fabric is None else fabric.device)
     rows = Rows(data, validation_fraction, seed, device)
-    loop = Loop(module.to(device), loss, rows, settings)
+    loop = Loop(module.to(device), loss, rows, settings, fabric)
     with seeded(seed):
         store = None if checkpoint is None else _resume(checkpoint, loop)
         with tqdm(
@@ -78,7 +82,7 @@ def fit(
         ) as bar:
             while not loop.finished:
                 loop.epoch()
-                if store is not None:
+                if store is not None and (fabric is None or fabric.is_global_zero):
                     store.save(loop.step, loop.state_dict())
                 bar.update(loop.step - bar.n)
                 bar.set_postfix_str(f"loss {loop.latest:.4g}, best {loop.history.best_loss:.4g}")

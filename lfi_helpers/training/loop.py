@@ -22,8 +22,9 @@ MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 class Loop:
     """The state of a run and what changes it, epoch by epoch."""
 
-    def __init__(self, module: nn.Module, loss, rows: Rows, settings: Settings):
+    def __init__(self, module: nn.Module, loss, rows: Rows, settings: Settings, fabric=None):
         self.module, self.loss, self.rows, self.settings = module, loss, rows, settings
+        self.fabric = fabric
         self.device = rows.shuffle.device
         self.steps_per_epoch = max(1, len(rows.train) // settings.batch_size)
         self.n_steps = settings.n_steps(self.steps_per_epoch)
@@ -33,6 +34,9 @@ class Loop:
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=settings.precision == "16-mixed"
         )
+        self.trained = module  # with Fabric, a wrapper that averages gradients over processes
+        if fabric is not None:
+            self.trained, self.optimiser = fabric.setup(module, self.optimiser)
         self.history = History()
         self.best = copy.deepcopy(module.state_dict())
         self.latest = math.nan
@@ -60,6 +64,8 @@ class Loop:
             rates.append(self.optimiser.param_groups[0]["lr"])
             losses.append(self._step(index))
         losses = torch.stack(losses)
+        if self.fabric is not None:
+            losses = self.fabric.all_reduce(losses, reduce_op="mean")
         self._demand_finite(losses, start, rates)
         self.history.step.append(start + len(losses))
         self.latest = losses.mean().item()
@@ -69,12 +75,14 @@ class Loop:
     def _step(self, index: Tensor) -> Tensor:
         """Take one gradient step on the rows of index, in ``accumulate`` parts."""
         self.optimiser.zero_grad(set_to_none=True)
+        if self.fabric is not None:
+            index = index[self.fabric.global_rank :: self.fabric.world_size]
         total = torch.zeros((), device=self.device)
         for part in index.chunk(self.settings.accumulate):
-            share = len(part) / len(index)
-            value = self._loss(part) * share
-            self.scaler.scale(value).backward()
+            value = self._loss(part) * (len(part) / len(index))
             total += value.detach()
+            value = self.scaler.scale(value)
+            value.backward() if self.fabric is None else self.fabric.backward(value)
         if self.settings.gradient_clip is not None:
             self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
@@ -87,7 +95,7 @@ class Loop:
     def _loss(self, index: Tensor) -> Tensor:
         dtype = MIXED.get(self.settings.precision)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            return self.loss(self.module, self.rows[index])
+            return self.loss(self.trained, self.rows[index])
 
     def _judge(self) -> None:
         """Keep the weights if the held-out loss is the lowest so far; without such rows, always.
