@@ -4,7 +4,7 @@ They take arrays; must never compute a result or import a simulator or an estima
 """
 
 from lfi_helpers.plots.classifiers import reliability, roc
-from lfi_helpers.plots.curves import contours, histograms, history, overlay
+from lfi_helpers.plots.curves import agreement, contours, histograms, history, overlay
 from lfi_helpers.plots.style import COLOURS, EXACT, LEARNED, LINES, axes, learned, style
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "EXACT",
     "LEARNED",
     "LINES",
+    "agreement",
     "axes",
     "contours",
     "histograms",

@@ -49,7 +49,7 @@ def contours(
     title: str,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw level lines of surfaces over the plane; those of ``exact`` carry their numbers.
+    """Draw level lines of surfaces over the plane; the title should say at which levels.
 
     Args:
         x, y: the grid's abscissae, (X,) and (Y,).
@@ -68,9 +68,7 @@ def contours(
     for label, look in looks.items():
         colour, line, width = look["color"], look["linestyle"], look["linewidth"]
         style = {"colors": [colour], "linestyles": [line], "linewidths": [width]}
-        lines = ax.contour(x, y, surfaces[label], levels=levels, **style)
-        if label == exact:
-            lines.clabel(fontsize="small")
+        ax.contour(x, y, surfaces[label], levels=levels, **style)
         ax.plot([], [], label=label, **look)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.legend()
@@ -111,6 +109,17 @@ def histograms(
     ylabel = "probability density" if density else "events per bin"
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.legend()
+    return ax
+
+
+def agreement(
+    exact, learned, *, quantity: str, title: str = "Event by event", ax: Axes | None = None
+) -> Axes:
+    """Draw learned against exact values (N,) as a map of how many events, with the diagonal."""
+    ax = axes(ax)
+    ax.hexbin(exact, learned, gridsize=70, bins="log", cmap="Blues", linewidths=0.1)
+    ax.axline((0, 0), slope=1, **EXACT | {"linewidth": 1})
+    ax.set(xlabel=f"exact {quantity}", ylabel=f"learned {quantity}", title=title, aspect="equal")
     return ax
 
 
