@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import isotonic_regression
-from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -132,19 +131,27 @@ class _Isotonic(_Steps):
     """The non-decreasing p(1 | s) of largest likelihood, by pooling adjacent violators.
 
     The outermost steps would hold one label only, with an infinite log-ratio: half a row of label
-    1 below all scores and half a row of label 0 above them enter the fit.
+    1 below all scores and half a row of label 0 above them enter the fit. Even so they would
+    follow a few rows, however many there are: each is widened to at least sqrt(N) rows, N of the
+    rarer label.
     """
 
     def __init__(self, scores, count):
         total = count.sum(1)
         _demand_rising(count, total)
-        weight = (count / total[:, None]).sum(0)
-        target = np.concatenate([[1], count[1] / total[1] / weight, [0]])
-        weight = np.concatenate([[0.5 / total[1]], weight, [0.5 / total[0]]])
-        fitted = isotonic_regression(target, weights=weight)
-        start, stop = fitted.blocks[:-1] - 1, fitted.blocks[1:] - 2  # places among the scores
-        first, last = scores[start.clip(min=0)], scores[stop.clip(max=len(scores) - 1)]
-        super().__init__(first, last, logit(fitted.x[fitted.blocks[:-1]]))
+        share, half = count / total[:, None], 0.5 / total
+        weight = np.concatenate([[half[1]], share.sum(0), [half[0]]])
+        target = np.concatenate([[half[1]], share[1], [0]]) / weight
+        start = isotonic_regression(target, weights=weight).blocks[1:-1] - 1
+        start = start[(start > 0) & (start < len(scores))]  # first score of each step but one
+        below, rows = count.sum(0).cumsum()[start - 1], sqrt(total.min())
+        start = start[(below >= rows) & (total.sum() - below >= rows)]
+        start = np.concatenate([[0], start])
+        odds = np.add.reduceat(share, start, axis=1)
+        odds[1, 0] += half[1]
+        odds[0, -1] += half[0]
+        stop = np.append(start[1:], len(scores)) - 1
+        super().__init__(scores[start], scores[stop], np.log(odds[1] / odds[0]))
 
 
 def _demand_rising(count: np.ndarray, total: np.ndarray) -> None:

@@ -35,7 +35,7 @@ class LogRatio:
         """Return the log-ratio of each row, (N,), calibrated if a calibrator was fitted."""
         x = finite("x", batch("x", x))
         weights = next(self.module.parameters())
-        parts = [self.module(rows.to(weights)) for rows in x.split(65_536)]
+        parts = [self.module(rows.to(weights)) for rows in x.split(8_192)]
         score = torch.cat(parts)[:, 0].to(x.device)
         return score if self.calibrator is None else self.calibrator.log_ratio(score)
 

@@ -77,9 +77,8 @@ def fit(
     loop = Loop(module.to(device), loss, rows, settings, fabric)
     with seeded(seed):
         store = None if checkpoint is None else _resume(checkpoint, loop)
-        with tqdm(
-            total=loop.n_steps, initial=loop.step, unit="step", disable=_off(progress)
-        ) as bar:
+        shown = {} if progress else {"disable": True}  # else tqdm reads TQDM_DISABLE itself
+        with tqdm(total=loop.n_steps, initial=loop.step, unit="step", **shown) as bar:
             while not loop.finished:
                 loop.epoch()
                 if store is not None and (fabric is None or fabric.is_global_zero):
@@ -99,8 +98,3 @@ def _resume(folder: str | Path, loop: Loop) -> Store:
     if state is not None:
         loop.load_state_dict(state)
     return store
-
-
-def _off(progress: bool) -> bool | None:
-    """Return tqdm's ``disable``: None shows the bar on a terminal and in a notebook only."""
-    return None if progress else True
