@@ -1,4 +1,4 @@
-"""Electron-positron annihilation: the sampler against its density, the physics against textbooks."""
+"""Muon pairs: the sampler against its density, the physics against textbooks."""
 
 import numpy as np
 import pytest
@@ -93,7 +93,7 @@ def test_the_score_has_mean_zero_and_matches_a_finite_difference():
 
 
 def test_pure_photon_exchange_is_the_textbook_cross_section():
-    """Far below the Z, sigma = 4 pi alpha^2 / (3 s), which is 86.85 nb / s at alpha = 1/137.036."""
+    """Far below the Z, sigma = 4 pi alpha^2 / (3 s): 86.85 nb / s at alpha = 1/137.036."""
     weinberg = load("weinberg", sqrt_s=1.0)
     assert weinberg.cross_section(row(0.23)).item() == pytest.approx(
         86.85 * (137.036 / 128) ** 2, rel=2e-3
