@@ -156,13 +156,17 @@ def test_without_weights_the_prior_odds_enter():
     assert error == pytest.approx(-np.log(10), abs=0.3)
 
 
-def test_isotonic_steps_ignore_copies_of_a_label():
-    """Each row of label 0 ten times: same steps wherever half a row does not matter."""
+@pytest.mark.parametrize("method", ["histogram", "isotonic"])
+def test_steps_ignore_copies_of_a_label(method):
+    """Each row of label 0 ten times: same steps, same values where half a row hardly matters."""
     score, label = gaussian_scores(2000)
     copied = torch.cat([score[label == 1], score[label == 0].repeat(10)])
     labels = torch.cat([torch.ones(2000), torch.zeros(20_000)])
-    before, after = calibrate(score, label)(CENTRE), calibrate(copied, labels)(CENTRE)
-    torch.testing.assert_close(after, before, rtol=1e-10, atol=1e-10)
+    before, after = calibrate(score, label, method), calibrate(copied, labels, method)
+    if method == "histogram":
+        np.testing.assert_array_equal(after.first, before.first)
+    tolerance = {"histogram": 0.05, "isotonic": 1e-10}[method]
+    torch.testing.assert_close(after(CENTRE), before(CENTRE), rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -257,7 +261,7 @@ def test_separated_labels_give_the_half_row_s_values():
     torch.testing.assert_close(
         calibrate(score, label, "histogram")(ends), sign * np.log(7.5 / 0.5)
     )
-    assert torch.isfinite(calibrate(score, label, "platt")(ends)).all()
+    assert 0 < calibrate(score, label, "platt").slope < 1  # not 33, where the search gives up
     assert calibrate(score, label, "kde")(ends).abs().max() < np.log(1e4)
 
 

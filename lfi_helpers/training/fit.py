@@ -3,6 +3,7 @@
 It must never know what it trains for.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -77,8 +78,8 @@ def fit(
     loop = Loop(module.to(device), loss, rows, settings, fabric)
     with seeded(seed):
         store = None if checkpoint is None else _resume(checkpoint, loop)
-        shown = {} if progress else {"disable": True}  # else tqdm reads TQDM_DISABLE itself
-        with tqdm(total=loop.n_steps, initial=loop.step, unit="step", **shown) as bar:
+        hidden = not progress or bool(os.environ.get("TQDM_DISABLE"))  # notebooks' bars ignore it
+        with tqdm(total=loop.n_steps, initial=loop.step, unit="step", disable=hidden) as bar:
             while not loop.finished:
                 loop.epoch()
                 if store is not None and (fabric is None or fabric.is_global_zero):
