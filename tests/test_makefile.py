@@ -31,8 +31,6 @@ TORCH = "-m pip install -q -c constraints.txt torch hatchling"
 REST = "-m pip install -q -c constraints.txt --no-build-isolation -e ." + (
     "[notebooks,scale,oracles,dev]"
 )
-    "-m pip install -q -c constraints.txt --no-build-isolation -e .[notebooks,scale,oracles,dev]"
-)
 COURSE = "-m lfi_helpers.course run --scale teaching --workers 2"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 INDEX = f"--extra-index-url {PROJECT['tool']['lfi']['torch-cpu-index']}"
