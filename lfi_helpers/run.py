@@ -6,6 +6,7 @@ Nothing here touches the global random state: randomness enters through explicit
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 
 from lfi_helpers.records import RUN_MIME, SCALES, publish
+
+_GLOBAL_STATE = threading.RLock()  # torch has one global state: one thread at a time may borrow it
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def seeded(source: int | torch.Generator) -> Iterator[None]:
         source = int(
             torch.randint(2**62, (1,), generator=source, device=source.device, dtype=torch.int64)
         )
-    with torch.random.fork_rng():
+    with _GLOBAL_STATE, torch.random.fork_rng():
         torch.manual_seed(check_seed(source))
         yield
 

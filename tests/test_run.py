@@ -1,5 +1,7 @@
 """How a run is set up: seeds, streams, threads, devices."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -57,6 +59,19 @@ def test_seeded_restores_the_global_state_also_after_an_error():
         torch.rand(3)
         raise RuntimeError
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_threads_do_not_draw_from_each_others_seeds():
+    """Torch's global state is one: without a lock, threads seed it under each other's hands."""
+    normal = torch.distributions.Normal(torch.zeros(1000), 1.0)
+
+    def work(seed):
+        return [run.draw(normal, 20, run.generator(seed, k)) for k in range(20)]
+
+    alone = [torch.stack(work(seed)) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = [torch.stack(draws) for draws in pool.map(work, range(4))]
+    assert all(map(torch.equal, alone, together))
 
 
 def test_draw_gives_the_same_numbers_for_the_same_generator():
