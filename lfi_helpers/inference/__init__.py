@@ -1,0 +1,26 @@
+"""Which theta, given x_obs? Posteriors learned from pairs (theta, x).
+
+Imports flows, classifiers and the floor; must never import a simulator or a diagnostic.
+"""
+
+from lfi_helpers.inference.errors import BudgetExceeded, TooFewSimulations
+from lfi_helpers.inference.fmpe import fmpe
+from lfi_helpers.inference.mcmc import Chains, slice_sample
+from lfi_helpers.inference.nle import nle
+from lfi_helpers.inference.npe import npe
+from lfi_helpers.inference.nre import nre
+from lfi_helpers.inference.posterior import Posterior
+from lfi_helpers.inference.tsnpe import tsnpe
+
+__all__ = [
+    "BudgetExceeded",
+    "Chains",
+    "Posterior",
+    "TooFewSimulations",
+    "fmpe",
+    "nle",
+    "npe",
+    "nre",
+    "slice_sample",
+    "tsnpe",
+]
