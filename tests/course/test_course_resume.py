@@ -149,6 +149,8 @@ def test_stopped_runner_leaves_no_process_and_keeps_what_is_done(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # a job in the background inherits that Ctrl-C is ignored; a person at a terminal does not
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     record = tmp_path / "build" / "records" / "01.json"
     try:
