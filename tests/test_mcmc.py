@@ -99,12 +99,12 @@ def test_a_missing_jacobian_is_seen():
 
 
 def accept_anything(target, theta, height, d, level, left, right, uniform):
-    at = theta + (left + uniform() * (right - left))[:, None] * d
+    at = theta + (left + uniform()[0] * (right - left))[:, None] * d
     return at, target(at)
 
 
-def never_move_left(target, theta, height, d, level, left, right, uniform):
-    return SHRINK(target, theta, height, d, level, 0 * left, right, uniform)
+def twice_the_level(target, theta, height, d, level, left, right, uniform):
+    return SHRINK(target, theta, height, d, 2 * level - height, left, right, uniform)
 
 
 def half_the_level(target, theta, height, d, level, left, right, uniform):
@@ -114,7 +114,7 @@ def half_the_level(target, theta, height, d, level, left, right, uniform):
 SHRINK = mcmc._shrink
 
 
-@pytest.mark.parametrize("broken", [accept_anything, never_move_left, half_the_level])
+@pytest.mark.parametrize("broken", [accept_anything, twice_the_level, half_the_level])
 def test_a_wrong_acceptance_is_seen(monkeypatch, broken):
     monkeypatch.setattr(mcmc, "_shrink", broken)
     chains = gaussian_chains()

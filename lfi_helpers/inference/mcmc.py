@@ -16,7 +16,7 @@ from lfi_helpers.arguments import batch, finite, positive
 from lfi_helpers.inference.errors import BudgetExceeded
 from lfi_helpers.run import generator
 
-MAX_EXPANSIONS, MAX_SHRINKS = 8, 60
+EXPANSIONS, SHRINKS, ROUNDS = 6, 4, 15  # outward; draws evaluated together; such rounds
 
 LogProb = Callable[[Tensor], Tensor]
 
@@ -42,7 +42,7 @@ def slice_sample(
     warmup: int = 100,
     thin: int = 1,
     seed: int = 0,
-    max_seconds: float = 120.0,
+    max_seconds: float = 300.0,
 ) -> Chains:
     r"""Draw from exp(log_prob) by slice sampling along differences of states.
 
@@ -119,45 +119,63 @@ def _step(target, theta, height, d, g) -> tuple[Tensor, Tensor]:
     """Move every chain once along its direction d; return the states and their heights."""
     n, device, dtype = len(theta), theta.device, theta.dtype
 
-    def uniform():
-        return torch.rand(n, generator=g, device=device, dtype=dtype)
+    def uniform(rows=1):
+        return torch.rand(rows, n, generator=g, device=device, dtype=dtype)
 
-    level = height + torch.log(uniform().clamp_min(torch.finfo(dtype).tiny))
-    left = -uniform()
-    right = left + 1
-    room_left = torch.floor(MAX_EXPANSIONS * uniform())  # how often the left end may move
-    room = torch.stack([room_left, MAX_EXPANSIONS - 1 - room_left])
-    ends = torch.stack([left, right])
-    outward = torch.tensor([[-1.0], [1.0]], device=device, dtype=dtype).expand(2, n)
-    active = room > 0
-    while active.any():
-        side, chain = active.nonzero(as_tuple=True)
-        at = theta[chain] + ends[side, chain, None] * d[chain]
-        above = target(at) > level[chain]
-        active[side[~above], chain[~above]] = False
-        side, chain = side[above], chain[above]
-        ends[side, chain] += outward[side, chain]
-        room[side, chain] -= 1
-        active &= room > 0
-    return _shrink(target, theta, height, d, level, *ends, uniform)
+    level = height + torch.log(uniform()[0].clamp_min(torch.finfo(dtype).tiny))
+    left = -uniform()[0]
+    left, right = _step_out(
+        target, theta, d, level, left, torch.floor((EXPANSIONS + 1) * uniform()[0])
+    )
+    return _shrink(target, theta, height, d, level, left, right, uniform)
+
+
+def _evaluate(target, theta, d, t) -> Tensor:
+    """Return the heights, (K, C), at theta + t d with t (K, C), in one call."""
+    at = theta + t[:, :, None] * d
+    return target(at.flatten(0, 1)).view(t.shape)
+
+
+def _step_out(target, theta, d, level, left, n_left) -> tuple[Tensor, Tensor]:
+    """Return the ends: each goes on by 1 while it is above the level, ``EXPANSIONS`` in all.
+
+    Where the ends may go does not depend on heights: all are evaluated in one call.
+    """
+    k = torch.arange(EXPANSIONS, device=theta.device, dtype=theta.dtype)[:, None]
+    is_left = k < n_left
+    t = torch.where(is_left, left - k, left + 1 + (k - n_left))
+    above = _evaluate(target, theta, d, t) > level
+    went_left = (above & is_left).cumprod(0).sum(0)
+    went_right = (above | is_left).cumprod(0).sum(0) - n_left
+    return left - went_left, left + 1 + went_right
 
 
 def _shrink(target, theta, height, d, level, left, right, uniform):
-    """Draw between the ends, which close in on theta, until a draw is above the level."""
+    """Draw between the ends, which close in on theta, until a draw is above the level.
+
+    If all draws of a round are too low, where they lie does not depend on their heights: a round
+    is evaluated in one call, and its first draw above the level is taken.
+    """
     theta, height, start = theta.clone(), height.clone(), theta
-    waiting = torch.arange(len(theta), device=theta.device)
-    for _ in range(MAX_SHRINKS):
-        t = left + uniform() * (right - left)
-        at = start[waiting] + t[waiting, None] * d[waiting]
-        value = target(at)
-        good = value > level[waiting]
-        theta[waiting[good]], height[waiting[good]] = at[good], value[good]
-        waiting = waiting[~good]
-        if len(waiting) == 0:
+    waiting = torch.ones_like(height, dtype=torch.bool)
+    for _ in range(ROUNDS):
+        places, u = [], uniform(SHRINKS)
+        for row in u:
+            t = left + row * (right - left)
+            left, right = torch.where(t < 0, t, left), torch.where(t < 0, right, t)
+            places.append(t)
+        t, rows = torch.stack(places)[:, waiting], waiting.nonzero()[:, 0]
+        value = _evaluate(target, start[rows], d[rows], t)
+        good = value > level[rows]
+        first = good.int().argmax(0)  # the first draw above the level, if there is one
+        found = good.any(0)
+        column = torch.arange(len(rows), device=theta.device)[found]
+        chosen, rows = first[found], rows[found]
+        theta[rows] = start[rows] + t[chosen, column, None] * d[rows]
+        height[rows] = value[chosen, column]
+        waiting[rows] = False
+        if not waiting.any():
             break
-        t, low = t[waiting], t[waiting] < 0
-        left[waiting] = torch.where(low, t, left[waiting])
-        right[waiting] = torch.where(low, right[waiting], t)
     return theta, height
 
 

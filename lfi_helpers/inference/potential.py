@@ -64,7 +64,7 @@ class PotentialPosterior(Posterior):
 
         Raises:
             ValueError: if x_obs is not finite or has another width.
-            BudgetExceeded: if two minutes do not suffice.
+            BudgetExceeded: if minutes do not suffice (two for importance, five for chains).
         """
         return self._draws(count("n", n), self._seen.observations(x_obs), seed).theta
 
