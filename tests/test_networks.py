@@ -101,17 +101,24 @@ def test_standardised_data_have_mean_zero_and_deviation_one(seed, place, width):
     torch.testing.assert_close(deviation, torch.ones(2).double(), rtol=0, atol=rounding)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("constant", [0.0, 0.1, -1e6, 1 / 3])
-def test_a_constant_feature_is_shifted_only(constant):
-    data = torch.cat([torch.randn(10_001, 1, generator=generator(2))] * 2, 1)
+def test_a_constant_feature_is_shifted_only(constant, dtype):
+    data = torch.randn(10_001, 2, generator=generator(2)).to(dtype)
     data[:, 1] = constant
     scale = Standardise(data)
     assert scale.deviation[1] == 1
     assert scale(data)[:, 1].abs().max() <= 1e-7 * abs(constant)
-    # the naive deviation of a constant is often not zero, and then tiny: an event that differs
-    # a little would be sent to infinity
-    moved = scale(torch.tensor([[0.0, constant + 1]]))
+    # were the deviation of a constant tiny by rounding, such an event would go to infinity
+    moved = scale(torch.tensor([[0.0, constant + 1]], dtype=dtype))
     assert abs(moved[0, 1] - 1) < 0.1
+
+
+@pytest.mark.parametrize("rows", [1, 3, 1000, 99_999])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_constant_gets_a_tiny_deviation_by_rounding(dtype, rows):
+    constants = 10 * torch.randn(200, generator=generator(3), dtype=dtype)
+    assert (Standardise(constants.expand(rows, 200)).deviation == 1).all()
 
 
 def test_standardise_is_undone_by_its_buffers_and_travels_with_the_weights():

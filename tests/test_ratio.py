@@ -181,6 +181,8 @@ def small(seed=0, **settings):
 def test_the_seed_decides_everything(same_when_poisoned):
     assert torch.equal(small(), small())
     assert not torch.equal(small(), small(seed=1))
+    untrained = {"max_epochs": 1, "batch_size": 300, "learning_rate": 1e-9}
+    assert not torch.allclose(small(**untrained), small(seed=1, **untrained))  # initial weights
     same_when_poisoned(small)
 
 
