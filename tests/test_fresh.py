@@ -73,6 +73,8 @@ def test_thirty_copies_are_the_fewest_that_can_be_seen():
     assert binom.sf(29, 30, 0.5) < ALARM < binom.sf(28, 29, 0.5)
     trained = normal(1000, 4)
     demand_fresh("x0", trained[:29], fingerprint(trained))
+    with pytest.raises(ValueError, match="got 30 of 30 that were"):
+        demand_fresh("x0", trained[:30], fingerprint(trained))
 
 
 def test_the_false_alarm_rate_is_bounded_where_it_is_largest():

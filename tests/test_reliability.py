@@ -118,6 +118,8 @@ def test_equal_predictions_share_a_bin():
     curve = reliability_curve(p, p > 0.5)
     assert curve.count.tolist() == [90, 10]
     np.testing.assert_allclose(curve.predicted, [0.2, 0.7])
+    np.testing.assert_allclose(curve.observed, [0, 1])
+    assert curve.error == pytest.approx(0.9 * 0.2 + 0.1 * 0.3)  # each row counts once
 
 
 def test_certain_predictions_are_right_or_infinitely_wrong():

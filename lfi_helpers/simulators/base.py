@@ -15,10 +15,18 @@ from lfi_helpers.arguments import one_of
 
 # name -> "module:Class": a simulator is imported when it is asked for, not before.
 _REGISTER = {
+    "bernoulli_glm": "bernoulli_glm:BernoulliGlm",
     "bumpers": "bumpers:Bumpers",
     "carl_mixture": "carl_mixture:CarlMixture",
     "galton": "galton:Galton",
+    "gaussian_linear": "gaussians:GaussianLinear",
+    "gaussian_linear_uniform": "gaussians:GaussianLinearUniform",
+    "gaussian_mixture": "gaussians:GaussianMixture",
     "gaussian_pair": "gaussian_pair:GaussianPair",
+    "lotka_volterra": "lotka_volterra:LotkaVolterra",
+    "sir_ode": "sir_ode:SirOde",
+    "slcp": "slcp:Slcp",
+    "two_moons": "two_moons:TwoMoons",
     "weinberg": "weinberg:Weinberg",
 }
 
@@ -40,6 +48,7 @@ class Simulator(Protocol):
 class Gold(NamedTuple):
     """What the latent path z of a simulated event reveals, beside the event itself.
 
+    (x, z) is drawn at ``theta``; to draw at the reference, exchange the two and change the sign.
     ``joint_log_ratio`` is log p(x, z | theta) / p(x, z | theta_ref), shape (N,);
     ``joint_score`` is the gradient of log p(x, z | theta) in theta, shape (N, D). Source:
     arXiv:1805.12244.
