@@ -11,22 +11,20 @@ the same 400 steps of training.
 """
 
 import argparse
-import json
 import math
 import os
 import time
 from importlib.util import find_spec
-from pathlib import Path
 from statistics import median, quantiles
 
 import torch
+from lines import record
 from torch import Tensor
 
 from lfi_helpers.flows import Flow
 from lfi_helpers.run import generator, seeded
 
 EVENTS, CONTEXT, TRANSFORMS, HIDDEN, BINS = 4096, 8, 3, 64, 8
-OUT = Path("build/bench.jsonl")
 # (kind, what is timed) -> how many times faster than the fastest peer we want to be
 TARGETS = {
     ("nsf_coupling", "density"): 1.5,
@@ -229,14 +227,6 @@ def measure(kind, d, names, runs, steps):
                 quality_theirs=lacks.get(peer),
                 spread=[round(q, 3) for q in quantiles(ratios, n=4)[::2]],
             )
-
-
-def record(**line):
-    OUT.parent.mkdir(exist_ok=True)
-    text = json.dumps(line)
-    print(text, flush=True)
-    with OUT.open("a") as out:
-        out.write(text + "\n")
 
 
 def main():

@@ -47,7 +47,7 @@ class Rows:
 
     def __getitem__(self, index: Tensor) -> Data:
         """Return the batch of these rows in the form of data."""
-        batch = [column[index] for column in self.columns]
+        batch = [column.index_select(0, index) for column in self.columns]
         return batch[0] if self.single else tuple(batch)
 
     def shuffled(self, batch_size: int) -> Iterator[Tensor]:
