@@ -5,6 +5,7 @@ They take arrays; must never compute a result or import a simulator or an estima
 
 from lfi_helpers.plots.classifiers import reliability, roc
 from lfi_helpers.plots.curves import agreement, contours, histograms, history, overlay
+from lfi_helpers.plots.flows import carried, density_maps, polar_mesh
 from lfi_helpers.plots.style import COLOURS, EXACT, LEARNED, LINES, axes, learned, style
 
 __all__ = [
@@ -14,11 +15,14 @@ __all__ = [
     "LINES",
     "agreement",
     "axes",
+    "carried",
     "contours",
+    "density_maps",
     "histograms",
     "history",
     "learned",
     "overlay",
+    "polar_mesh",
     "reliability",
     "roc",
     "style",
