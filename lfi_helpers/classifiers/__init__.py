@@ -5,14 +5,52 @@ Imports networks, training and run; must never know the simulator the samples co
 
 from lfi_helpers.classifiers.calibration import Calibrator, calibrate
 from lfi_helpers.classifiers.losses import carl_loss, focal_loss, nre_loss
+from lfi_helpers.classifiers.mined import (
+    MinedRows,
+    ScoreRatio,
+    alice_loss,
+    alices_loss,
+    cascal_loss,
+    mined_rows,
+    rascal_loss,
+    ratio_and_score,
+    rolr_loss,
+    sallino,
+    sally_loss,
+)
+from lfi_helpers.classifiers.mixture import PairwiseRatios, fit_pairwise, mixture_log_ratio
+from lfi_helpers.classifiers.parametrised import (
+    ParametrisedRatio,
+    ThetaNetwork,
+    borrow_theta,
+    fit_parametrised,
+)
 from lfi_helpers.classifiers.ratio import LogRatio, fit_log_ratio
 
 __all__ = [
     "Calibrator",
     "LogRatio",
+    "MinedRows",
+    "PairwiseRatios",
+    "ParametrisedRatio",
+    "ScoreRatio",
+    "ThetaNetwork",
+    "alice_loss",
+    "alices_loss",
+    "borrow_theta",
     "calibrate",
     "carl_loss",
+    "cascal_loss",
     "fit_log_ratio",
+    "fit_pairwise",
+    "fit_parametrised",
     "focal_loss",
+    "mined_rows",
+    "mixture_log_ratio",
     "nre_loss",
+    "rascal_loss",
+    "ratio_and_score",
+    "rolr_loss",
+    "sallino",
+    "sally_loss",
 ]

@@ -5,9 +5,14 @@ They take arrays and callables; must never import a simulator or an estimator.
 
 from lfi_helpers.diagnostics.c2st import c2st
 from lfi_helpers.diagnostics.coverage import Coverage, expected_coverage
-from lfi_helpers.diagnostics.draws import draw_each
 from lfi_helpers.diagnostics.lc2st import LC2ST, lc2st
 from lfi_helpers.diagnostics.predictive import Predictive, predictive_check
+from lfi_helpers.diagnostics.ratios import (
+    ReferenceScan,
+    Reweighting,
+    reference_independence,
+    reweighting_test,
+)
 from lfi_helpers.diagnostics.reliability import Reliability, reliability_curve
 from lfi_helpers.diagnostics.sbc import SBC, Uniformity, sbc, sbc_ranks, uniformity
 from lfi_helpers.diagnostics.scores import ScoreGap, score_gap
@@ -18,7 +23,9 @@ __all__ = [
     "SBC",
     "Coverage",
     "Predictive",
+    "ReferenceScan",
     "Reliability",
+    "Reweighting",
     "ScoreGap",
     "Tarp",
     "Uniformity",
@@ -27,7 +34,9 @@ __all__ = [
     "expected_coverage",
     "lc2st",
     "predictive_check",
+    "reference_independence",
     "reliability_curve",
+    "reweighting_test",
     "sbc",
     "sbc_ranks",
     "score_gap",

@@ -17,7 +17,9 @@ from lfi_helpers.arguments import one_of
 _REGISTER = {
     "bernoulli_glm": "bernoulli_glm:BernoulliGlm",
     "bumpers": "bumpers:Bumpers",
+    "carl5d": "carl5d:Carl5d",
     "carl_mixture": "carl_mixture:CarlMixture",
+    "eft16": "eft16:Eft16",
     "galton": "galton:Galton",
     "gaussian": "gaussian:Gaussian",
     "gaussian_linear": "gaussians:GaussianLinear",
@@ -26,11 +28,13 @@ _REGISTER = {
     "gaussian_pair": "gaussian_pair:GaussianPair",
     "lotka_volterra": "lotka_volterra:LotkaVolterra",
     "ma2": "ma2:Ma2",
+    "resonance": "resonance:Resonance",
     "sir": "sir:Sir",
     "sir_ode": "sir_ode:SirOde",
     "slcp": "slcp:Slcp",
     "two_moons": "two_moons:TwoMoons",
     "weinberg": "weinberg:Weinberg",
+    "zprime": "zprime:Zprime",
 }
 
 
