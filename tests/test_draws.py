@@ -9,6 +9,7 @@ import torch
 from exact_bank import EXACT, WRONG, Gaussian, joint
 
 from lfi_helpers.diagnostics import (
+    Amortised,
     draw_each,
     expected_coverage,
     sbc,
@@ -63,6 +64,17 @@ def test_densities_agree_in_every_form():
     wanted = Q.log_prob_batch(theta, X)
     for form in (Q, OneAtATime(), Q.log_prob):
         torch.testing.assert_close(log_prob_each(form, theta, X), wanted, rtol=0, atol=1e-12)
+
+
+def test_a_conditional_density_is_a_posterior():
+    """Its draws are those of the closed form: 10 means to 5 standard errors: 6e-6."""
+    q = Amortised(lambda x: torch.distributions.MultivariateNormal(Q.mean(x), Q.covariance))
+    theta = Q.sample_batch(4, X, 2)
+    torch.testing.assert_close(q.log_prob_batch(theta, X), Q.log_prob_batch(theta, X))
+    off = (draw_each(q, X[:5], 4000).mean(0) - Q.mean(X[:5])) / Q.covariance.diagonal().sqrt()
+    assert off.abs().max() < 5 / np.sqrt(4000)
+    assert torch.equal(draw_each(q, X, 3, 1), draw_each(q, X, 3, 1))
+    assert not torch.equal(draw_each(q, X, 3, 1), draw_each(q, X, 3, 2))
 
 
 def test_diagnosing_with_the_seed_of_the_simulation_repeats_no_number():

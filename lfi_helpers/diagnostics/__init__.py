@@ -5,6 +5,7 @@ They take arrays and callables; must never import a simulator or an estimator.
 
 from lfi_helpers.diagnostics.c2st import c2st
 from lfi_helpers.diagnostics.coverage import Coverage, expected_coverage
+from lfi_helpers.diagnostics.draws import Amortised, draw_each
 from lfi_helpers.diagnostics.lc2st import LC2ST, lc2st
 from lfi_helpers.diagnostics.predictive import Predictive, predictive_check
 from lfi_helpers.diagnostics.ratios import (
@@ -21,6 +22,7 @@ from lfi_helpers.diagnostics.tarp import Tarp, tarp
 __all__ = [
     "LC2ST",
     "SBC",
+    "Amortised",
     "Coverage",
     "Predictive",
     "ReferenceScan",

@@ -9,7 +9,28 @@ from scipy.stats import kstwo
 from torch import Tensor
 
 from lfi_helpers.arguments import batch, finite, floating, same_length
-from lfi_helpers.run import check_seed, generator, spawn_seeds
+from lfi_helpers.run import check_seed, draw, generator, spawn_seeds
+
+
+class Amortised:
+    """A posterior for many observations made of one function x (N, ...) -> Distribution.
+
+    The distribution's batch shape is (N,), its event shape (D,): an exact posterior in closed form
+    or the conditional density inside a learned one.
+    """
+
+    def __init__(self, density):
+        self.density = density
+
+    @torch.no_grad()
+    def sample_batch(self, n: int, x: Tensor, seed: int = 0) -> Tensor:
+        """Draw n theta for each row of x: (n, N, D)."""
+        return draw(self.density(x), n, generator(seed))
+
+    @torch.no_grad()
+    def log_prob_batch(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Return log q(theta_nb | x_b) of theta (n, N, D): (n, N)."""
+        return self.density(x).log_prob(theta)
 
 
 def draw_each(posterior, x: Tensor, n: int, seed: int = 0) -> Tensor:
