@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-torch.set_num_threads(1)  # with two threads on two busy cores, small products take ten times longer
+torch.set_num_threads(1)  # with two on two busy cores, small products take ten times longer
 
 
 @pytest.fixture
