@@ -26,6 +26,7 @@ _REGISTER = {
     "gaussian_linear_uniform": "gaussians:GaussianLinearUniform",
     "gaussian_mixture": "gaussians:GaussianMixture",
     "gaussian_pair": "gaussian_pair:GaussianPair",
+    "h4l": "h4l:H4l",
     "lotka_volterra": "lotka_volterra:LotkaVolterra",
     "ma2": "ma2:Ma2",
     "resonance": "resonance:Resonance",
