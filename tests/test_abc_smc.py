@@ -1,9 +1,10 @@
 """SMC-ABC: weights against a double loop, populations against exact finite-tolerance posteriors.
 
 lambda = KS distance * sqrt(n_eff) with Kish's n_eff. Were the draws independent, lambda > 2.7
-would have a probability of 2 exp(-2 2.7^2) = 9e-7. They are not quite; the largest lambda of 24
-populations of the mixture was 1.84, of their eight triples 1.04, and of 30 seeds of the other
-populations below 1.44 and 1.99.
+would have a probability of 2 exp(-2 2.7^2) = 9e-7. Weighted draws are not quite that: of some two
+hundred populations of the mixture one reached 2.6, with a particle of a hundred times the average
+weight. So gates are on the median of three and on three pooled (at most 1.04 in eight triples);
+the other populations below reached 1.44 and 1.99 in 30 seeds.
 """
 
 import math
@@ -59,7 +60,7 @@ def test_populations_follow_the_exact_posterior_at_the_last_epsilon():
     runs = list(populations())
     together, each = pooled(runs)
     assert together < 2.7
-    assert max(each) < 2.7
+    assert sorted(each)[1] < 2.7
     for r in runs:
         assert r.weights.sum().item() == pytest.approx(1, abs=1e-12)
         assert (r.distance <= 0.06).all()

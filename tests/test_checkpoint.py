@@ -79,9 +79,11 @@ def test_kills_at_any_moment_change_nothing(tmp_path):
     assert len(list((tmp_path / "killed").glob("*.pt"))) == 2
 
 
+@pytest.mark.parametrize("average", [None, 0.9])
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
-def test_an_interrupted_run_goes_on_bitwise(tmp_path, monkeypatch, schedule):
-    expected, history = train(tmp_path / "calm", schedule=schedule)
+def test_an_interrupted_run_goes_on_bitwise(tmp_path, monkeypatch, schedule, average):
+    settings = {"schedule": schedule, "average": average}
+    expected, history = train(tmp_path / "calm", **settings)
     save = Store.save
 
     def interrupt(self, step, state):
@@ -91,9 +93,9 @@ def test_an_interrupted_run_goes_on_bitwise(tmp_path, monkeypatch, schedule):
 
     monkeypatch.setattr(Store, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "stopped", schedule=schedule)
+        train(tmp_path / "stopped", **settings)
     monkeypatch.setattr(Store, "save", save)
-    got, resumed = train(tmp_path / "stopped", schedule=schedule)
+    got, resumed = train(tmp_path / "stopped", **settings)
     assert torch.equal(got, expected) and resumed == history
 
 

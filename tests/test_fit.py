@@ -251,6 +251,44 @@ def test_a_clipped_gradient_has_the_norm_asked_for():
     assert total.item() == pytest.approx(0.5, rel=1e-4)
 
 
+def weights_after(steps, **settings):
+    module = mlp(3, 1, ())
+    constant = {"schedule": "constant", "validation_fraction": 0, "learning_rate": 0.05}
+    fit(module, squared_error, linear_problem(), **quiet(max_steps=steps, **constant, **settings))
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def running_mean(average, steps):
+    mean = weights_after(1)
+    for k in range(2, steps + 1):
+        mean = mean + max(1 - average, 1 / k) * (weights_after(k) - mean)
+    return mean
+
+
+def test_the_running_mean_of_the_weights_is_kept():
+    """Step by step the same weights: averaging changes what is kept, not the path."""
+    for average in (0.5, 0.9):
+        kept = weights_after(12, average=average)
+        torch.testing.assert_close(kept, running_mean(average, 12))
+    assert (kept - weights_after(12)).abs().max() > 1e-2
+    assert (kept - running_mean(0.5, 12)).abs().max() > 1e-2  # the test could have failed
+
+
+def test_the_mean_is_what_is_judged():
+    """A rate so large that the weights jump about: their mean is closer to the minimum."""
+    losses = {}
+    for average in (None, 0.99):
+        history = fit(
+            mlp(3, 1, ()),
+            squared_error,
+            linear_problem(),
+            **quiet(max_steps=400, learning_rate=1.0, schedule="constant", average=average)
+            | {"batch_size": 4},
+        )
+        losses[average] = history.validation_loss[-1]
+    assert losses[0.99] < losses[None] / 2
+
+
 def test_mixed_precision_finds_the_same_minimum():
     history = fit(
         mlp(3, 1, ()),

@@ -1,7 +1,11 @@
 """Posteriors learned from pairs, against exact ones; wrong implementations are told from them.
 
-The gates on learned posteriors: mean within 0.15 deviations, deviation within 15 %, and at most
-0.05 nat per dimension below the exact log-density, and not above it by 4.6 standard errors.
+The gates on learned posteriors (``GATES``) lie five standard deviations beyond what ten training
+seeds gave, or further; what is asked of any is a mean within 0.15 deviations, a deviation within
+15 %, at most 0.05 nat per dimension below the exact log-density, and not above it by 4.6 standard
+errors. Ten seeds gave: bias 0.009 to 0.028 (npe), 0.010 to 0.035 (nle), 0.027 to 0.061 (nre);
+width within 1.3, 1.9 and 4.2 %; log-density lower by 0.002 to 0.005, 0.000 to 0.004 and 0.005 to
+0.058 nat.
 Gates on random samples fail by chance with a probability below 1e-5, whatever the seed.
 """
 
@@ -21,10 +25,12 @@ from torch.distributions import (
 
 from lfi_helpers.inference import BudgetExceeded, TooFewSimulations, nle, npe, nre
 from lfi_helpers.inference import potential as potential_module
+from lfi_helpers.inference.learn import learn
 from lfi_helpers.inference.nre import contrastive_loss
 from lfi_helpers.inference.pairs import Seen, log_prior
 from lfi_helpers.inference.posterior import DensityPosterior
 from lfi_helpers.inference.potential import PotentialPosterior
+from lfi_helpers.networks import mlp
 from lfi_helpers.run import draw, generator
 
 QUIET = {"device": "cpu", "progress": False}
@@ -92,7 +98,7 @@ def learned():
     return {
         "npe": npe(*pairs, TASK.prior, **SMALL),
         "nle": nle(*pairs, TASK.prior, **SMALL),
-        "nre": nre(*pairs, TASK.prior, max_epochs=30, **QUIET),
+        "nre": nre(*pairs, TASK.prior, **QUIET),
     }
 
 
@@ -116,6 +122,8 @@ def gap(posterior, n=12, seed=7):
     return loss.mean().item(), loss.std().item() / math.sqrt(n)
 
 
+# mean in deviations, deviation, log-density in nat
+GATES = {"npe": (0.06, 0.05, 0.015), "nle": (0.08, 0.07, 0.015), "nre": (0.12, 0.12, 0.1)}
 OBSERVED = torch.tensor([[1.2, 5.0, 3.5], [0.0, 4.0, 6.0], [2.4, 6.2, 0.0]])
 
 
@@ -125,9 +133,10 @@ def test_conjugate_gaussian(learned, method):
     posterior = learned[method]
     found = [mean_and_width(posterior, x_obs, TASK.posterior(x_obs)) for x_obs in OBSERVED]
     bias, ratio = (sum(column) / len(OBSERVED) for column in zip(*found, strict=True))
-    assert bias < 0.15 and 0.85 < ratio < 1.15
+    shift, width, nat = GATES[method]
+    assert bias < shift and 1 - width < ratio < 1 + width
     loss, error = gap(posterior)
-    assert loss < 0.05 * 2 + 4.6 * error  # twelve pairs only: the many are next
+    assert loss < nat + 4.6 * error  # twelve pairs only, since each asks for its evidence
     assert loss > -4.6 * error
 
 
@@ -137,8 +146,15 @@ def test_npe_log_density(learned):
         log_q = learned["npe"].log_prob_batch(theta, x)  # some of 4000 always are
     loss = TASK.posterior(x).log_prob(theta) - log_q
     error = loss.std() / math.sqrt(len(loss))
-    assert loss.mean() < 0.05 * 2
+    assert loss.mean() < GATES["npe"][2]
     assert loss.mean() > -4.6 * error
+
+
+@torch.no_grad()
+def test_nle_log_likelihood(learned):
+    theta, x = TASK.pairs(4_000, seed=11)
+    loss = TASK.log_likelihood(theta, x) - learned["nle"].term(theta, x)
+    assert -4.6 * loss.std() / math.sqrt(len(loss)) < loss.mean() < GATES["nle"][2]
 
 
 def test_the_gates_see_a_wrong_prior(learned):
@@ -363,7 +379,7 @@ def test_sets_of_events(learned, method):
     """Five events at once: the errors of five terms add, hence half a deviation."""
     x = TASK.sample(torch.tensor([[0.5, 0.0]]).expand(5, -1), seed=21)
     bias, ratio = mean_and_width(learned[method], x, TASK.posterior(x.mean(0), 5))
-    assert bias < 0.5 and ratio < 1.3
+    assert bias < 0.35 and 0.8 < ratio < 1.2
 
 
 def test_constant_of_the_log_ratio(learned):
@@ -371,7 +387,7 @@ def test_constant_of_the_log_ratio(learned):
     theta, x = TASK.pairs(4_000, seed=13)
     f = learned["nre"].term(theta, x).detach()
     exact = TASK.log_likelihood(theta, x) - TASK.log_evidence(x)
-    assert (f - exact).mean().abs() < 0.1
+    assert (f - exact).mean().abs() < GATES["nre"][2]
     r = learned["nre"].term(theta.roll(1, 0), x).detach().exp()
     assert abs(r.mean() - 1) < 0.1 + 5 * r.std() / math.sqrt(len(r))
 
@@ -436,7 +452,12 @@ BAD = {
     "width": ((PAIRS[1], PAIRS[1]), TASK.prior, {}, r"event shape \(3,\) and no batch shape"),
     "scalar": (PAIRS, Normal(TASK.mean, TASK.scale), {}, r"got \(\) and \(2,\)"),
     "outside": (PAIRS, BOX, {}, "theta: expected rows where the prior's log_prob is finite, got"),
-    "few": ((PAIRS[0][:40], PAIRS[1][:40]), TASK.prior, {}, "at least .* simulations for a net"),
+    "few": (
+        (PAIRS[0][:40], PAIRS[1][:40]),
+        TASK.prior,
+        {"hidden": (96, 96)},
+        "at least .* simulations for a network of .* weights, got 40",
+    ),
     "very few": ((PAIRS[0][:9], PAIRS[1][:9]), TASK.prior, {}, "at least 20 simulations, got 9"),
     "policy": (PAIRS, TASK.prior, {"on_invalid": "ignore"}, "on_invalid: expected one of"),
     "seed": (PAIRS, TASK.prior, {"seed": -1}, "seed: expected"),
@@ -453,11 +474,48 @@ def test_bad_pairs_are_named_at_once(method, case):
     assert time.monotonic() - begun < 2
 
 
+class OnlyDraws(torch.distributions.Distribution):
+    """A prior that can be drawn from, without a density."""
+
+    arg_constraints = {}
+    support = torch.distributions.constraints.real_vector
+
+    def sample(self, sample_shape=()):
+        return torch.randn(*sample_shape, 2, device="cpu")
+
+
 def test_priors_that_are_none():
     with pytest.raises(TypeError, match="prior: expected a torch Distribution, got function"):
         npe(*PAIRS, no_prior, **QUIET)
+    with pytest.raises(TypeError, match="a Distribution with a log_prob, got OnlyDraws"):
+        npe(*PAIRS, OnlyDraws(torch.Size(), torch.Size([2])), **QUIET)
     with pytest.raises(TooFewSimulations):
-        npe(PAIRS[0][:50], PAIRS[1][:50], TASK.prior, **QUIET)
+        npe(PAIRS[0][:50], PAIRS[1][:50], TASK.prior, transforms=3, **QUIET)
+
+
+def sizes_tried(n, patience, x):
+    """Return which of two sizes are trained, and which is kept, on n rows of x."""
+    tried = []
+
+    def build(*size):
+        tried.append(size[0])
+        return mlp(1, 1, size, seed=0)
+
+    def loss(module, rows):
+        return (module(rows[0]) - rows[1]).square().mean()
+
+    pairs = (torch.rand(n, 1, generator=generator(3), device="cpu"), x[:n])
+    settings = {"max_epochs": 30, "batch_size": 64, "learning_rate": 1e-2, "patience": patience}
+    module, _ = learn(build, [(4_000,), (4,)], loss, pairs, seed=0, **settings, **QUIET)
+    return tried, module[0].out_features
+
+
+def test_the_small_network_is_tried_where_the_large_one_cannot_learn_or_overfits():
+    noise = torch.randn(500, 1, generator=generator(4), device="cpu")
+    tried, kept = sizes_tried(500, 2, noise)
+    assert tried == [4_000, 4] and kept in tried
+    assert sizes_tried(500, 30, noise) == ([4_000], 4_000)  # not stopped early
+    assert sizes_tried(40, 30, noise)[1] == 4  # 12 001 weights ask for 61 rows
 
 
 def test_dropped_rows_are_counted():

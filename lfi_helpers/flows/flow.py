@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lfi_helpers.arguments import floating, one_of
-from lfi_helpers.flows.coordinates import CUBE, Probit
+from lfi_helpers.flows.aligned import Aligned
+from lfi_helpers.flows.coordinates import CUBE, NormalCoordinates, Probit
 from lfi_helpers.flows.distribution import FlowDistribution
 from lfi_helpers.flows.layers import Affine, Autoregressive, Coupling, Inverse, Reorder
 from lfi_helpers.flows.planar import Planar
@@ -39,6 +40,8 @@ class Flow(nn.Module):
             prior, ``prior_coordinates(prior)`` or ``BoxCoordinates(low, high)``: then no draw
             lies outside the support, and ``log_prob`` there is -inf. None for theta itself.
         embedding: applied to the context first, e.g. ``networks.Standardise(x)``.
+        align: pairs (theta (N, D), context (N, C)): the first layer starts at the linear
+            regression of theta on the embedded context, and is trained like the others.
         transforms: how many bijections.
         hidden: widths of the hidden layers of each bijection's network.
         bins: of each spline.
@@ -62,6 +65,7 @@ class Flow(nn.Module):
         *,
         coordinates: nn.Module | None = None,
         embedding: nn.Module | None = None,
+        align: tuple[Tensor, Tensor] | None = None,
         transforms: int = 3,
         hidden: tuple[int, ...] = (64, 64),
         bins: int = 8,
@@ -87,11 +91,29 @@ class Flow(nn.Module):
             if i and features > 1 and kind != "planar":
                 self.layers.append(Reorder(_order(features, i, kind in COUPLINGS)))
             self.layers.append(_layer(kind, features, context, elementwise, hidden, weights))
+        if align is not None:
+            self.layers = nn.ModuleList([*self._aligned(*align), *self.layers])
         self.to(pick_device(device))
 
     def forward(self, context: Tensor | None = None) -> FlowDistribution:
         r"""Return the density of theta given each row of the context (\*B, C), or given none."""
         return FlowDistribution(self, self._read_context(context))
+
+    @torch.no_grad()
+    def _aligned(self, theta: Tensor, context: Tensor) -> list[nn.Module]:
+        """Return the first layers; where a normal prior fills the cube, they leave it and return.
+
+        What is linear and normal is so in the prior's own units, not on the cube.
+        """
+        z = self.read("theta", theta, self.features).mT.contiguous()
+        c = self._read_context(context).mT
+        if self.coordinates is None:
+            return [Aligned(z, c, cube=False)]
+        z, _ = self.coordinates(z)
+        if not isinstance(self.coordinates, NormalCoordinates):
+            return [Aligned(z, c, self.coordinates.cube)]
+        probit = Probit()
+        return [probit, Aligned(probit(z, c)[0], c, cube=False), Inverse(probit)]
 
     def to_base(self, theta: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return z = f(theta; c) and log |det dz/dtheta|; columns: (D, N), (C, N) or (C, 1)."""

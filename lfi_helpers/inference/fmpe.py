@@ -158,9 +158,9 @@ def fmpe(
     check_seed(seed)
     theta, x = training_pairs(theta, x, prior, on_invalid)
     coordinates = coordinates_of(prior, theta)
-    velocity = Velocity(coordinates, x, theta.shape[1], hidden, seed)
-    history = learn(
-        velocity,
+    velocity, history = learn(
+        lambda hidden: Velocity(coordinates, x, theta.shape[1], hidden, seed),
+        [(hidden,)],
         flow_matching_loss,
         (theta, x),
         max_epochs=max_epochs,

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from lfi_helpers.flows import Flow, StandardCoordinates
-from lfi_helpers.inference.learn import learn
+from lfi_helpers.inference.learn import flows, learn, sizes
 from lfi_helpers.inference.pairs import Seen, training_pairs
 from lfi_helpers.inference.potential import PotentialPosterior
-from lfi_helpers.networks import Standardise
 from lfi_helpers.run import check_seed
 
 
@@ -34,11 +33,12 @@ def nle(
     *,
     seed: int = 0,
     kind: str = "nsf",
-    transforms: int = 3,
-    hidden: tuple[int, ...] = (64, 64),
-    max_epochs: int = 40,
-    batch_size: int = 256,
-    learning_rate: float = 3e-3,
+    transforms: int | None = None,
+    hidden: tuple[int, ...] | None = None,
+    max_epochs: int = 30,
+    batch_size: int = 512,
+    learning_rate: float = 1.2e-2,
+    patience: int | None = 5,
     on_invalid: str = "raise",
     device: str | torch.device = "auto",
     progress: bool = True,
@@ -55,24 +55,16 @@ def nle(
     """
     check_seed(seed)
     theta, x = training_pairs(theta, x, prior, on_invalid)
-    flow = Flow(
-        x.shape[1],
-        theta.shape[1],
-        kind,
-        coordinates=StandardCoordinates(x),
-        embedding=Standardise(theta),
-        transforms=transforms,
-        hidden=hidden,
-        seed=seed,
-    )
-    term = Likelihood(flow)
-    history = learn(
-        term,
+    build = flows(x, theta, StandardCoordinates(x), kind, seed)
+    term, history = learn(
+        lambda *size: Likelihood(build(*size)),
+        sizes(transforms, hidden),
         lambda term, pair: -term(*pair).mean(),
         (theta, x),
         max_epochs=max_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        patience=patience,
         seed=seed,
         device=device,
         progress=progress,

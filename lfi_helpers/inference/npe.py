@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from lfi_helpers.flows import Flow, StandardCoordinates, prior_coordinates
-from lfi_helpers.inference.learn import learn
+from lfi_helpers.flows import StandardCoordinates, prior_coordinates
+from lfi_helpers.inference.learn import flows, learn, sizes
 from lfi_helpers.inference.pairs import Seen, training_pairs
 from lfi_helpers.inference.posterior import DensityPosterior
-from lfi_helpers.networks import Standardise
 from lfi_helpers.run import check_seed
 
 
@@ -22,11 +21,12 @@ def npe(
     *,
     seed: int = 0,
     kind: str = "nsf",
-    transforms: int = 3,
-    hidden: tuple[int, ...] = (64, 64),
-    max_epochs: int = 40,
-    batch_size: int = 256,
-    learning_rate: float = 3e-3,
+    transforms: int | None = None,
+    hidden: tuple[int, ...] | None = None,
+    max_epochs: int = 30,
+    batch_size: int = 512,
+    learning_rate: float = 1.2e-2,
+    patience: int | None = 5,
     on_invalid: str = "raise",
     device: str | torch.device = "auto",
     progress: bool = True,
@@ -43,9 +43,12 @@ def npe(
         x: one simulation for each, (N, L).
         prior: event shape (D,).
         seed: of the initial weights, the split and the order of the rows.
-        kind, transforms, hidden: of the ``Flow``.
-        max_epochs, batch_size, learning_rate: of the one-cycle training, of which the weights
-            that are best on a tenth of the pairs are kept.
+        kind, transforms, hidden: of the ``Flow``. If neither transforms nor hidden is given, a
+            large flow is trained, and if it overfits a small one too: the better one on held-out
+            pairs is kept.
+        max_epochs, batch_size, learning_rate: of the one-cycle training, of which the averaged
+            weights that are best on a tenth of the pairs are kept.
+        patience: stop after so many epochs without better ones.
         on_invalid: ``"raise"``, or ``"drop"`` pairs that hold NaN or infinity, with a warning.
         device: ``"auto"`` or a torch device.
         progress: show a bar.
@@ -58,23 +61,15 @@ def npe(
     check_seed(seed)
     theta, x = training_pairs(theta, x, prior, on_invalid)
     coordinates = coordinates_of(prior, theta)
-    flow = Flow(
-        theta.shape[1],
-        x.shape[1],
-        kind,
-        coordinates=coordinates,
-        embedding=Standardise(x),
-        transforms=transforms,
-        hidden=hidden,
-        seed=seed,
-    )
-    history = learn(
-        flow,
+    flow, history = learn(
+        flows(theta, x, coordinates, kind, seed),
+        sizes(transforms, hidden),
         lambda flow, pair: -flow(pair[1]).log_prob(pair[0]).mean(),
         (theta, x),
         max_epochs=max_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        patience=patience,
         seed=seed,
         device=device,
         progress=progress,

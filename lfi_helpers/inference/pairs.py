@@ -61,8 +61,12 @@ def training_pairs(
 
 
 def _inside(theta: Tensor, prior: Distribution) -> None:
-    """Raise if the prior has no density at some theta."""
-    outside = ~torch.isfinite(log_prior(prior, theta))
+    """Raise if the prior has no density, or none at some theta."""
+    try:
+        outside = ~torch.isfinite(log_prior(prior, theta))
+    except NotImplementedError as error:
+        name = type(prior).__name__
+        raise TypeError(f"prior: expected a Distribution with a log_prob, got {name}") from error
     if outside.any():
         first = theta[outside][0].tolist()
         raise ValueError(

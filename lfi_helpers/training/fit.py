@@ -32,6 +32,7 @@ def fit(
     schedule: str = "cosine",
     validation_fraction: float = 0.1,
     patience: int | None = None,
+    average: float | None = None,
     gradient_clip: float | None = None,
     accumulate: int = 1,
     precision: str = "32-true",
@@ -55,6 +56,8 @@ def fit(
         validation_fraction: share of the rows that is held out and never trained on; with 0 the
             last weights are kept.
         patience: stop after so many epochs without a better validation loss; None never stops.
+        average: judge and keep not the weights themselves but their running mean, in which each
+            step's weights fade by this factor: 0.99 averages about the last hundred steps.
         gradient_clip: largest norm of the gradient; None does not clip.
         accumulate: parts in which a batch passes through the module, to save memory.
         precision: ``"32-true"``, ``"bf16-mixed"`` or ``"16-mixed"``.

@@ -38,6 +38,8 @@ class Loop:
         if fabric is not None:
             self.trained, self.optimiser = fabric.setup(module, self.optimiser)
         self.history = History()
+        averaged = self.parameters if settings.average is not None else []
+        self.mean = [p.detach().clone() for p in averaged]
         self.best = copy.deepcopy(module.state_dict())
         self.latest = math.nan
         self.epochs_since_best = 0
@@ -63,6 +65,7 @@ class Loop:
                 break
             rates.append(self.optimiser.param_groups[0]["lr"])
             losses.append(self._step(index))
+            self._average(start + len(losses))
         losses = torch.stack(losses)
         if self.fabric is not None:
             losses = self.fabric.all_reduce(losses, reduce_op="mean")
@@ -103,6 +106,7 @@ class Loop:
         A training loss cannot tell better weights from luckier batches, so it decides nothing.
         """
         held = self.rows.held
+        self._swap()
         if len(held):
             self.module.eval()
             with torch.no_grad():
@@ -117,6 +121,22 @@ class Loop:
             self.epochs_since_best = 0
         else:
             self.epochs_since_best += 1
+        self._swap()
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        """Move the running mean towards the weights; at first it is the mean of all steps."""
+        if self.mean:
+            share = max(1 - self.settings.average, 1 / step)
+            torch._foreach_lerp_(self.mean, self.parameters, share)
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        """Exchange the weights and their running mean, if there is one."""
+        for weight, mean in zip(self.parameters, self.mean, strict=False):
+            kept = weight.clone()
+            weight.copy_(mean)
+            mean.copy_(kept)
 
     def restore(self) -> None:
         """Put the best weights back into the module."""
@@ -131,6 +151,7 @@ class Loop:
             **{name: part.state_dict() for name, part in owned.items() if part is not None},
             "history": asdict(self.history),
             "best": self.best,
+            "mean": self.mean,
             "latest": self.latest,
             "epochs_since_best": self.epochs_since_best,
             "shuffle": self.rows.shuffle.get_state(),
@@ -144,7 +165,7 @@ class Loop:
             if name in state:
                 getattr(self, name).load_state_dict(state[name])
         self.history = History(**state["history"])
-        self.best, self.latest = state["best"], state["latest"]
+        self.best, self.latest, self.mean = state["best"], state["latest"], state["mean"]
         self.epochs_since_best = state["epochs_since_best"]
         self.rows.shuffle.set_state(state["shuffle"].cpu())
         torch.set_rng_state(state["random"].cpu())

@@ -20,6 +20,7 @@ class Settings:
     schedule: str
     validation_fraction: float
     patience: int | None
+    average: float | None
     gradient_clip: float | None
     accumulate: int
     precision: str
@@ -38,6 +39,8 @@ class Settings:
         positive("learning_rate", self.learning_rate)
         if self.gradient_clip is not None:
             positive("gradient_clip", self.gradient_clip)
+        if self.average is not None and not 0 < self.average < 1:
+            raise ValueError(f"average: expected 0 < average < 1, got {self.average}")
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("precision", self.precision, PRECISIONS)
         check_seed(self.seed)
