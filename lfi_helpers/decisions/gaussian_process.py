@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 SQRT5 = math.sqrt(5.0)
 LENGTH_BOUNDS = math.log(0.005), math.log(50.0)  # of log l, inputs in [0, 1]
-NOISE_BOUNDS = math.log(1e-6), math.log(0.1)  # of the log noise variance, targets of variance 1
+NOISE_BOUNDS = math.log(1e-6), math.log(1.0)  # of the log noise variance, targets of variance 1
 N_STARTS = 3
 
 
