@@ -5,7 +5,9 @@ They take arrays; must never compute a result or import a simulator or an estima
 
 from lfi_helpers.plots.classifiers import reliability, roc
 from lfi_helpers.plots.curves import agreement, contours, histograms, history, overlay
+from lfi_helpers.plots.diagnostics import verdicts
 from lfi_helpers.plots.flows import carried, density_maps, polar_mesh
+from lfi_helpers.plots.leaderboard import leaderboard
 from lfi_helpers.plots.style import COLOURS, EXACT, LEARNED, LINES, axes, learned, style
 
 __all__ = [
@@ -20,10 +22,12 @@ __all__ = [
     "density_maps",
     "histograms",
     "history",
+    "leaderboard",
     "learned",
     "overlay",
     "polar_mesh",
     "reliability",
     "roc",
     "style",
+    "verdicts",
 ]
