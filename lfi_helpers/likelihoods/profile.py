@@ -27,9 +27,11 @@ def extended_log_likelihood(
         weight: how many events each bin holds, (T, E).
     """
     ratio = log_ratio.exp().nan_to_num(0.0)
-    rows = [torch.log1p(mu * signal / background * ratio) for mu in strength.tolist()]
-    rows = [row.sum(1) if weight is None else weight.to(row.dtype) @ row for row in rows]
-    return torch.stack(rows, 1).double() - signal * strength.double()[:, None]
+    sums = []
+    for mu in strength.tolist():  # one table of the size of log_ratio at a time
+        row = torch.log1p(mu * signal / background * ratio)
+        sums.append(row.sum(1) if weight is None else weight.to(row.dtype) @ row)
+    return torch.stack(sums, 1).double() - signal * strength.double()[:, None]
 
 
 def profile(log_l: Tensor, strength: Tensor, nuisance: Tensor, fine: Tensor) -> Tensor:
