@@ -75,8 +75,12 @@ class Gaussian:
         """Return P(theta' <= theta given |m - mean_obs| <= epsilon): (N,) -> (N,) in float64."""
         theta = finite("theta", torch.as_tensor(theta, dtype=torch.float64, device="cpu"))
         m, p = self._window(mean_obs, epsilon)
-        z = (theta[:, None] - self._shrink * m) / self._deviation
-        return torch.special.ndtr(z) @ (p / p.sum())
+        centres, p = self._shrink * m, p / p.sum()
+
+        def below(part: Tensor) -> Tensor:
+            return torch.special.ndtr((part[:, None] - centres) / self._deviation) @ p
+
+        return torch.cat([below(part) for part in theta.split(20_000)])
 
     def near_moments(self, mean_obs: float, epsilon: float) -> tuple[float, float]:
         """Return mean and standard deviation of theta given |m - mean_obs| <= epsilon."""
