@@ -16,7 +16,8 @@ from pathlib import Path
 from statistics import mean, median
 
 import torch
-from bench_npe import DRAWS, OBSERVATIONS, TABLE
+from bench_npe import DRAWS, OBSERVATIONS
+from lines import keep, replace, runs
 
 from lfi_helpers.diagnostics import c2st
 from lfi_helpers.inference import nle, nre
@@ -76,23 +77,16 @@ def measure(method, who, task, seed) -> dict:
     return {**key, **costs, "c2st": found, "warned_of_r_hat": disagree}
 
 
-def read() -> list[dict]:
-    return [json.loads(line) for line in RUNS.read_text().splitlines()] if RUNS.exists() else []
-
-
 def sum_up() -> None:
     """Write the table of all runs so far in place of its earlier lines."""
-    runs, lines = read(), []
-    for method, task in {(run["method"], run["task"]): None for run in runs}:
-        same = [run for run in runs if (run["method"], run["task"]) == (method, task)]
+    done, lines = runs(RUNS), []
+    for method, task in {(run["method"], run["task"]): None for run in done}:
+        same = [run for run in done if (run["method"], run["task"]) == (method, task)]
         sides = [{r["seed"]: r for r in same if r["who"] == who} for who in ("ours", "sbi")]
         seeds = sorted(set(sides[0]) & set(sides[1]))
         if seeds:
-            lines.append(json.dumps(compare(method, task, sides, seeds)))
-    old = TABLE.read_text().splitlines() if TABLE.exists() else []
-    mine = ("nle ", "nre ")
-    kept = [line for line in old if not json.loads(line)["question"].startswith(mine)]
-    TABLE.write_text("".join(f"{line}\n" for line in kept + lines))
+            lines.append(compare(method, task, sides, seeds))
+    replace(("nle ", "nre "), lines)
 
 
 def compare(method, task, sides, seeds) -> dict:
@@ -122,7 +116,6 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=tasks)
     asked = parser.parse_args()
     set_threads(1)
-    RUNS.parent.mkdir(exist_ok=True)
     cells = [
         (method, who, task, seed)
         for task in asked.tasks
@@ -131,13 +124,9 @@ def main() -> None:
         for who in ("ours", "sbi")
     ]
     for cell in cells:
-        if cell in {(r["method"], r["who"], r["task"], r["seed"]) for r in read()}:
-            continue
-        line = json.dumps(measure(*cell))
-        with RUNS.open("a") as file:
-            file.write(line + "\n")
-        print(line, flush=True)
-        sum_up()
+        if cell not in {(r["method"], r["who"], r["task"], r["seed"]) for r in runs(RUNS)}:
+            keep(RUNS, measure(*cell))
+            sum_up()
 
 
 if __name__ == "__main__":

@@ -19,13 +19,14 @@ from pathlib import Path
 from statistics import mean, median
 
 import torch
+from lines import keep, replace, runs
 
 from lfi_helpers.diagnostics import c2st
 from lfi_helpers.inference import npe
 from lfi_helpers.run import generator, set_threads
 from lfi_helpers.simulators import load, simulate
 
-RUNS, TABLE = Path("build/bench_npe.jsonl"), Path("build/bench.jsonl")
+RUNS = Path("build/bench_npe.jsonl")
 OBSERVATIONS = Path(__file__).with_name("observations.json")
 JUDGED = range(3, 10)  # observations 4 to 10: the first three were used to choose settings
 DRAWS = 10_000
@@ -93,14 +94,10 @@ def measure(who, task, n_sim, seed) -> dict:
     return {**key, "train": round(trained, 2), "sample": round(median(sampled), 4), "c2st": found}
 
 
-def read() -> list[dict]:
-    return [json.loads(line) for line in RUNS.read_text().splitlines()] if RUNS.exists() else []
-
-
-def compare(runs: list[dict], task: str, n_sim: int, peer: str) -> dict | None:
+def compare(done: list[dict], task: str, n_sim: int, peer: str) -> dict | None:
     """Return one line of the table, from the seeds that both have; None if there are none."""
     sides = [
-        {run["seed"]: run for run in runs if (run["who"], run["task"], run["n_sim"]) == key}
+        {run["seed"]: run for run in done if (run["who"], run["task"], run["n_sim"]) == key}
         for key in ((who, task, n_sim) for who in ("ours", peer))
     ]
     seeds = sorted(set(sides[0]) & set(sides[1]))
@@ -132,12 +129,10 @@ COSTS = ("train", "sample")
 
 def sum_up() -> None:
     """Write the table of all runs so far in place of its earlier lines."""
-    runs, peers = read(), [who for who in WHO if who != "ours"]
+    done, peers = runs(RUNS), [who for who in WHO if who != "ours"]
     cells = [(task, n, peer) for n in (10_000, 1_000) for task in PUBLISHED for peer in peers]
-    lines = [line for cell in cells if (line := compare(runs, *cell)) is not None]
-    old = TABLE.read_text().splitlines() if TABLE.exists() else []
-    kept = [line for line in old if not json.loads(line)["question"].startswith("npe ")]
-    TABLE.write_text("".join(f"{line}\n" for line in kept + [json.dumps(line) for line in lines]))
+    lines = [line for cell in cells if (line := compare(done, *cell)) is not None]
+    replace(("npe ",), lines)
 
 
 def main() -> None:
@@ -146,16 +141,11 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=["maf", "nsf"], choices=["maf", "nsf"])
     asked = parser.parse_args()
     set_threads(1)
-    RUNS.parent.mkdir(exist_ok=True)
     for who, task, n_sim, seed in plan(asked.seeds, asked.peers):
-        done = {(run["who"], run["task"], run["n_sim"], run["seed"]) for run in read()}
-        if (who, task, n_sim, seed) in done:
-            continue
-        line = json.dumps(measure(who, task, n_sim, seed))
-        with RUNS.open("a") as file:
-            file.write(line + "\n")
-        print(line, flush=True)
-        sum_up()
+        done = {(run["who"], run["task"], run["n_sim"], run["seed"]) for run in runs(RUNS)}
+        if (who, task, n_sim, seed) not in done:
+            keep(RUNS, measure(who, task, n_sim, seed))
+            sum_up()
 
 
 if __name__ == "__main__":

@@ -1,14 +1,9 @@
 """Notebook 11: each of its claims fails under a wrong implementation that is named here."""
 
-from pathlib import Path
-
-import matplotlib.pyplot as plt
 import pytest
+from notebook_claims import cells, run
 
-from lfi_helpers.checks import ClaimFailed, check
-from lfi_helpers.course.notebooks import read, source
-
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "11_reduce_sensors_to_one_number.ipynb"
+NOTEBOOK = "11_reduce_sensors_to_one_number.ipynb"
 # claim: (cells to run again, the right text in one of them, the wrong text)
 FAULTS = {
     "mass of the true leptons, off by (GeV)": (
@@ -133,37 +128,10 @@ def means(parameters, edges):
 """
 
 
-class Judge:
-    """Stand in for ``check``: note which claims hold, stop at none."""
-
-    def __init__(self):
-        self.holds = {}
-
-    def __call__(self, claim, value, **bounds):
-        try:
-            check(claim, value, **bounds)
-        except ClaimFailed:
-            self.holds[claim] = False
-        else:
-            self.holds[claim] = True
-
-
-def run(names, texts, space):
-    """Execute cells in a namespace and return what became of their claims."""
-    judge = Judge()
-    for name in names:
-        space["check"] = judge  # again for each cell: one of them imports the real one
-        exec(compile(texts[name], name, "exec"), space)
-        plt.close("all")
-    return judge.holds
-
-
 @pytest.fixture(scope="module")
 def notebook():
     """Run the notebook's own cells once, at its own teaching scale; keep its namespace."""
-    code = [cell for cell in read(NOTEBOOK)["cells"] if cell["cell_type"] == "code"]
-    text = {cell["id"]: source(cell) for cell in code}
-    space = {}
+    text, space = cells(NOTEBOOK), {}
     return text | {"means-at-centres": CENTRES}, space, run(text, text, space)
 
 

@@ -1,14 +1,9 @@
 """Notebook 31: each of its claims fails under a wrong implementation that is named here."""
 
-from pathlib import Path
-
-import matplotlib.pyplot as plt
 import pytest
+from notebook_claims import cells, run
 
-from lfi_helpers.checks import ClaimFailed, check
-from lfi_helpers.course.notebooks import read, source
-
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "31_calibrate_a_classifier.ipynb"
+NOTEBOOK = "31_calibrate_a_classifier.ipynb"
 SMALLER = {  # the notebook's own cells at sizes that a unit test can afford
     '"teaching": 50_000': '"teaching": 20_000',
     '"teaching": 700': '"teaching": 400',
@@ -120,40 +115,10 @@ FAULTS = {
 }
 
 
-class Judge:
-    """Stand in for ``check``: note which claims hold, stop at none."""
-
-    def __init__(self):
-        self.holds = {}
-
-    def __call__(self, claim, value, **bounds):
-        try:
-            check(claim, value, **bounds)
-        except ClaimFailed:
-            self.holds[claim] = False
-        else:
-            self.holds[claim] = True
-
-
-def cells():
-    code = [cell for cell in read(NOTEBOOK)["cells"] if cell["cell_type"] == "code"]
-    return {cell["id"]: source(cell) for cell in code}
-
-
-def run(names, names_to_text, space):
-    """Execute cells in a namespace and return what became of their claims."""
-    judge = Judge()
-    for name in names:
-        space["check"] = judge  # again for each cell: one of them imports the real one
-        exec(compile(names_to_text[name], name, "exec"), space)
-        plt.close("all")
-    return judge.holds
-
-
 @pytest.fixture(scope="module")
 def notebook():
     """Run the whole notebook once, smaller, and keep its namespace."""
-    text = cells()
+    text = cells(NOTEBOOK)
     for old, new in SMALLER.items():
         assert sum(old in cell for cell in text.values()) == 1, old
         text = {name: cell.replace(old, new) for name, cell in text.items()}
