@@ -26,6 +26,7 @@ from lfi_helpers.classifiers.parametrised import (
     fit_parametrised,
 )
 from lfi_helpers.classifiers.ratio import LogRatio, fit_log_ratio
+from lfi_helpers.classifiers.weak import mixed_log_ratio, proportions_loss, pure_log_ratio
 
 __all__ = [
     "Calibrator",
@@ -47,7 +48,10 @@ __all__ = [
     "focal_loss",
     "mined_rows",
     "mixture_log_ratio",
+    "mixed_log_ratio",
     "nre_loss",
+    "proportions_loss",
+    "pure_log_ratio",
     "rascal_loss",
     "ratio_and_score",
     "rolr_loss",

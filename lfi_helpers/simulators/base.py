@@ -29,6 +29,7 @@ _REGISTER = {
     "h4l": "h4l:H4l",
     "lotka_volterra": "lotka_volterra:LotkaVolterra",
     "ma2": "ma2:Ma2",
+    "mixed_sample": "mixed_sample:MixedSample",
     "resonance": "resonance:Resonance",
     "sir": "sir:Sir",
     "sir_ode": "sir_ode:SirOde",
