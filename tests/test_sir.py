@@ -1,6 +1,7 @@
 """The small epidemic: its recursion against other exact forms, its sampler against the recursion.
 
-The sampler follows no event and the recursion follows all of them: they share nothing.
+The sampler jumps from infection to infection, the recursion follows every event, and the
+triangular equations know of no events.
 """
 
 from fractions import Fraction
@@ -68,6 +69,17 @@ def test_the_sampler_follows_the_recursion(n, rate):
     exact, wrong = (sir.pmf(torch.tensor([[r]]).double())[0].numpy() for r in (rate, rate * 1.06))
     assert p_value(counts, exact) > ALARM
     assert p_value(counts, wrong) < ALARM  # as if a village of 51 had 54 people
+
+
+def test_each_row_of_a_batch_keeps_its_own_rate():
+    sir, rates = load("sir", n_people=20), (0.5, 1.5, 3.0)
+    theta = torch.tensor(rates).repeat(20_000)[:, None]
+    x = sir.sample(theta, generator(2)).view(-1, 3).long()
+    for column, rate in zip(x.T, rates, strict=True):
+        counts = torch.bincount(column, minlength=21).numpy()
+        own, mean = (sir.pmf(torch.tensor([[r]]).double())[0].numpy() for r in (rate, 5 / 3))
+        assert p_value(counts, own) > ALARM
+        assert p_value(counts, mean) < ALARM  # as if rows were exchanged
 
 
 def test_the_density_is_the_recursion_and_has_a_gradient():

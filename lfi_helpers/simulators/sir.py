@@ -23,10 +23,10 @@ class Sir:
     how many one ill person would infect among people who are all susceptible. The prior is uniform
     on [0.2, 4].
 
-    ``sample`` uses another construction of the same epidemic, in which no event is followed: sort
-    the n people by the exposure that they can stand, Q ~ Exp(1); the k-th falls ill if the first k
-    who were ill have together emitted more than Q_(k), each R T / (n + 1) with T ~ Exp(1).
-    Source: doi:10.2307/3213811.
+    Who is infected by whom does not matter, nor when: ``sample`` jumps from one infection to the
+    next. While s are susceptible every event has the same probability, so that the number of
+    recoveries before the next infection is geometric: floor(log u / log(1 - p)) of a uniform u,
+    where -log(1 - p) = log(1 + R s / (n + 1)).
 
     Args:
         n_people: n, how many are susceptible at first.
@@ -44,10 +44,24 @@ class Sir:
     def sample(self, theta: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw one final size for each theta: (N, 1) -> (N, 1)."""
         rate = _rate(theta)
-        emitted = _exponentials(rate, self.n_people, generator).cumsum(1) * rate[:, None]
-        stands = _exponentials(rate, self.n_people, generator).sort(1).values
-        ill = (stands * (self.n_people + 1) < emitted).to(rate.dtype)
-        return ill.cumprod(1).sum(1, keepdim=True)
+        kind = {"dtype": rate.dtype, "device": rate.device}
+        final = torch.zeros_like(rate)
+        who = torch.arange(len(rate), device=rate.device)  # those of the batch that still run
+        pressure, recovered = rate / (self.n_people + 1), torch.zeros_like(rate)
+        x = torch.zeros_like(who, dtype=torch.int32)
+        runs = torch.ones_like(who, dtype=torch.bool)
+        for k in range(self.n_people):  # k have been infected: 1 + k - recovered are ill
+            log_u = torch.rand(len(who), generator=generator, **kind).log_()
+            recovered -= log_u.div_((pressure * (self.n_people - k)).log1p_()).ceil_()
+            runs &= recovered <= k
+            x += runs
+            if k.bit_count() < 2:  # 0, 1, 2, 4, 8 ...: go on with those that are not over
+                final[who] = x.to(rate.dtype)
+                on = runs.nonzero()[:, 0]
+                state = who, pressure, recovered, x, runs
+                who, pressure, recovered, x, runs = (v.index_select(0, on) for v in state)
+        final[who] = x.to(rate.dtype)
+        return final[:, None]
 
     def pmf(self, theta: Tensor) -> Tensor:
         r"""Return the exact P(x | theta) of every x = 0 ... n: (N, 1) -> (N, n + 1).
@@ -93,10 +107,3 @@ def _rate(theta: Tensor) -> Tensor:
     if not (rate > 0).all():
         raise ValueError(f"theta: expected numbers > 0, got {rate.min().item():g}")
     return rate
-
-
-def _exponentials(rate: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
-    """Draw Exp(1) numbers, (N, n), of rate's type and on its device."""
-    return torch.empty(len(rate), n, dtype=rate.dtype, device=rate.device).exponential_(
-        generator=generator
-    )
