@@ -163,6 +163,22 @@ def test_training_leans_on_no_default_device(same_when_poisoned):
     same_when_poisoned(train)
 
 
+def test_an_interrupted_training_goes_on(monkeypatch, tmp_path):
+    """The folder of a finished training gives the same network, and no step is taken again."""
+    rows, settings = gaussians(60, 10), SETTINGS | {"max_epochs": 2, "checkpoint": tmp_path}
+    theta, _, x1 = rows
+    once = fit_parametrised(*rows, **settings)
+
+    def broken(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "carl_loss", broken)
+    with pytest.raises(KeyboardInterrupt):
+        fit_parametrised(*rows, **settings | {"checkpoint": None})
+    again = fit_parametrised(*rows, **settings)
+    assert torch.equal(again(theta, x1), once(theta, x1))
+
+
 ONES = torch.ones(20, 2)
 
 

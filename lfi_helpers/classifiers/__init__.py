@@ -4,6 +4,7 @@ Imports networks, training and run; must never know the simulator the samples co
 """
 
 from lfi_helpers.classifiers.calibration import Calibrator, calibrate
+from lfi_helpers.classifiers.events import log_likelihood
 from lfi_helpers.classifiers.losses import carl_loss, focal_loss, nre_loss
 from lfi_helpers.classifiers.mined import (
     MinedRows,
@@ -46,6 +47,7 @@ __all__ = [
     "fit_pairwise",
     "fit_parametrised",
     "focal_loss",
+    "log_likelihood",
     "mined_rows",
     "mixture_log_ratio",
     "mixed_log_ratio",

@@ -5,6 +5,7 @@ Knows samples only, never who drew them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +83,7 @@ class ParametrisedRatio:
         Raises:
             ValueError: for a theta outside the range that was trained on.
         """
-        theta, x = self._inside(theta), finite("x", batch("x", x))
+        theta, x = self.inside(theta), finite("x", batch("x", x))
         same_length(theta=theta, x=x)
         rows = zip(theta.split(8_192), x.split(8_192), strict=True)
         weights = next(self.module.parameters())
@@ -90,7 +91,7 @@ class ParametrisedRatio:
 
     def table(self, theta: Tensor, x: Tensor) -> Tensor:
         """Return the log-ratio of every event at every theta: (G, D), (N, L) -> (G, N)."""
-        theta = self._inside(theta)
+        theta = self.inside(theta)
         return torch.stack([self(row.expand(len(x), -1), x) for row in theta])
 
     def calibrated_table(
@@ -115,7 +116,7 @@ class ParametrisedRatio:
             method: of ``calibrate``.
         """
         rows = []
-        for at in self._inside(theta):
+        for at in self.inside(theta):
             fresh = draw(at)
             score = torch.cat([self.table(at[None], v)[0] for v in (fresh, x_ref)])
             label = torch.ones_like(score)
@@ -123,7 +124,8 @@ class ParametrisedRatio:
             rows.append(calibrate(score, label, method).log_ratio(self.table(at[None], x)[0]))
         return torch.stack(rows)
 
-    def _inside(self, theta: Tensor) -> Tensor:
+    def inside(self, theta: Tensor) -> Tensor:
+        """Return theta (N, D) if it is in the range that was trained on; else raise."""
         theta = finite("theta", batch("theta", theta, len(self.low)))
         low, high = self.low.to(theta), self.high.to(theta)
         outside = ((theta < low) | (theta > high)).any(1)
@@ -146,6 +148,7 @@ def fit_parametrised(
     batch_size: int = 1024,
     learning_rate: float = 6e-3,
     device: str | torch.device = "auto",
+    checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> ParametrisedRatio:
     """Learn log p(x | theta) / p_1(x) for all theta at once by binary cross-entropy.
@@ -161,6 +164,7 @@ def fit_parametrised(
         seed: of the borrowed theta, the initial weights, the split and the order of the rows.
         hidden, max_epochs, batch_size, learning_rate: of the network and of its training.
         device: ``"auto"`` or a torch device.
+        checkpoint: a folder of ``fit``: an interrupted training goes on from there.
         progress: show a bar.
 
     Raises:
@@ -186,6 +190,7 @@ def fit_parametrised(
         schedule="one_cycle",
         seed=seed,
         device=device,
+        checkpoint=checkpoint,
         progress=progress,
     )
     low, high = theta.amin(0), theta.amax(0)

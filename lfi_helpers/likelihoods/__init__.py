@@ -4,7 +4,27 @@ Imports networks, training and run; must never import a simulator.
 """
 
 from lfi_helpers.likelihoods.histfactory import Fit, HistFactory
+from lfi_helpers.likelihoods.maximum import (
+    Maximum,
+    ProfileFit,
+    gradient_maximum,
+    grid_maximum,
+    over_events,
+    profile_fit,
+)
 from lfi_helpers.likelihoods.newton import FitFailed
 from lfi_helpers.likelihoods.profile import extended_log_likelihood, profile
 
-__all__ = ["Fit", "FitFailed", "HistFactory", "extended_log_likelihood", "profile"]
+__all__ = [
+    "Fit",
+    "FitFailed",
+    "HistFactory",
+    "Maximum",
+    "ProfileFit",
+    "extended_log_likelihood",
+    "gradient_maximum",
+    "grid_maximum",
+    "over_events",
+    "profile",
+    "profile_fit",
+]
