@@ -54,7 +54,7 @@ class BayesOpt:
     """
 
     def __init__(self, bounds, *, acquisition: str = "ei", n_initial: int = N_INITIAL, seed=0):
-        self.low, self.high = _bounds(bounds)
+        self.low, self.high = check_bounds(bounds)
         self.acquisition = one_of("acquisition", acquisition, ("ei", "ucb", "pi"))
         if isinstance(n_initial, bool) or not isinstance(n_initial, int) or n_initial < 1:
             raise ValueError(f"n_initial: expected an integer >= 1, got {n_initial!r}")
@@ -182,7 +182,8 @@ def maximise(
     return BayesOptResult(search.x, search.y, search.x[best], float(search.y[best]))
 
 
-def _bounds(bounds) -> tuple[np.ndarray, np.ndarray]:
+def check_bounds(bounds) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lows and the highs of a box, (D,) each, or raise if it is none."""
     box = np.asarray(bounds, float)
     if box.ndim != 2 or box.shape[1] != 2 or len(box) == 0:
         raise ValueError(f"bounds: expected (low, high) of each input, got shape {box.shape}")

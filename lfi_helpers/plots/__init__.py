@@ -3,6 +3,7 @@
 They take arrays; must never compute a result or import a simulator or an estimator.
 """
 
+from lfi_helpers.plots.campaign import campaign
 from lfi_helpers.plots.classifiers import reliability, roc
 from lfi_helpers.plots.curves import agreement, contours, histograms, history, overlay
 from lfi_helpers.plots.diagnostics import verdicts
@@ -17,6 +18,7 @@ __all__ = [
     "LINES",
     "agreement",
     "axes",
+    "campaign",
     "carried",
     "contours",
     "density_maps",
