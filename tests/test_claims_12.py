@@ -1,7 +1,6 @@
 """Notebook 12: each of its claims fails under a wrong implementation that is named here."""
 
-import pytest
-from notebook_claims import cells, run
+from notebook_claims import NotebookClaims
 
 NOTEBOOK = "12_estimate_and_decide.ipynb"
 COSINE, NAMES = ["cosine", "kolmogorov", "check-cosine"], ["lifetimes", "check-names"]
@@ -134,26 +133,8 @@ FAULTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def notebook():
-    """Run the notebook's own cells once, at its own teaching scale; keep its namespace."""
-    text, space = cells(NOTEBOOK), {}
-    return text, space, run(text, text, space)
+class TestClaims(NotebookClaims):
+    """Notebook 12."""
 
-
-def test_every_claim_of_the_notebook_holds_and_has_a_fault(notebook):
-    holds = notebook[2]
-    assert [claim for claim, ok in holds.items() if not ok] == []
-    assert sorted(holds) == sorted(FAULTS)
-
-
-@pytest.mark.parametrize("claim", FAULTS)
-def test_the_claim_fails_under_its_fault(claim, notebook):
-    text, space, _ = notebook
-    again, right, wrong = FAULTS[claim]
-    assert sum(text[name].count(right) for name in again) == 1, right
-    broken = {name: text[name].replace(right, wrong) for name in again}
-    before = dict(space)
-    assert run(again, broken, space)[claim] is False
-    space.clear()
-    space.update(before)
+    name = NOTEBOOK
+    faults = FAULTS

@@ -1,7 +1,6 @@
 """Notebook 20: each of its claims fails under a wrong implementation that is named here."""
 
-import pytest
-from notebook_claims import cells, run
+from notebook_claims import NotebookClaims
 
 NOTEBOOK = "20_accept_or_reject.ipynb"
 EQUALITY = ["reject", "check-mechanical"]
@@ -97,39 +96,9 @@ package = smc_abc(*plain, n_particles=P, epsilons=schedule, seed=this.seed)
 """
 
 
-@pytest.fixture(scope="module")
-def notebook():
-    """Run the notebook's own cells once, at its own teaching scale; keep its namespace."""
-    text, space = cells(NOTEBOOK), {}
-    return text | {"package-again": PACKAGE}, space, run(text, text, space)
+class TestClaims(NotebookClaims):
+    """Notebook 20."""
 
-
-@pytest.fixture(scope="module")
-def judged(notebook):
-    """Return what becomes of the claims under a fault; a fault of several claims runs once."""
-    text, space, _ = notebook
-    known = {}
-
-    def judge(fault):
-        again, right, wrong = fault
-        if (right, wrong) not in known:
-            assert sum(text[name].count(right) for name in again) == 1, right
-            broken = {name: text[name].replace(right, wrong) for name in again}
-            before = dict(space)
-            known[right, wrong] = run(again, broken, space)
-            space.clear()
-            space.update(before)
-        return known[right, wrong]
-
-    return judge
-
-
-def test_every_claim_of_the_notebook_holds_and_has_a_fault(notebook):
-    holds = notebook[2]
-    assert [claim for claim, ok in holds.items() if not ok] == []
-    assert sorted(holds) == sorted(FAULTS)
-
-
-@pytest.mark.parametrize("claim", FAULTS)
-def test_the_claim_fails_under_its_fault(claim, judged):
-    assert judged(FAULTS[claim])[claim] is False
+    name = NOTEBOOK
+    faults = FAULTS
+    more = {"package-again": PACKAGE}

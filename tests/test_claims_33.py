@@ -1,7 +1,6 @@
 """Notebook 33: each of its claims fails under a wrong implementation that is named here."""
 
-import pytest
-from notebook_claims import cells, run
+from notebook_claims import NotebookClaims
 
 NOTEBOOK = "33_diagnose_a_ratio.ipynb"
 SMALLER = {  # the notebook's own cells at sizes that a unit test can afford
@@ -134,28 +133,11 @@ FAULTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def notebook():
-    """Run the whole notebook once, smaller, and keep its namespace."""
-    text = {name: cell for name, cell in cells(NOTEBOOK).items() if "figure" not in name}
-    for old, new in SMALLER.items():
-        assert sum(old in cell for cell in text.values()) == 1, old
-        text = {name: cell.replace(old, new) for name, cell in text.items()}
-    space = {}
-    holds = run(text, text, space)
-    return text | {"curves": ONLY_CURVES}, space, holds
+class TestClaims(NotebookClaims):
+    """Notebook 33."""
 
-
-def test_every_claim_of_the_notebook_holds_and_has_a_fault(notebook):
-    holds = notebook[2]
-    assert [claim for claim, ok in holds.items() if not ok] == []
-    assert sorted(holds) == sorted(FAULTS)
-
-
-@pytest.mark.parametrize("claim", FAULTS)
-def test_the_claim_fails_under_its_fault(claim, notebook):
-    text, space, _ = notebook
-    again, right, wrong = FAULTS[claim]
-    assert any(right in text[name] for name in again), right
-    broken = {name: text[name].replace(right, wrong) for name in again}
-    assert run(again, broken, dict(space))[claim] is False
+    name = NOTEBOOK
+    faults = FAULTS
+    smaller = SMALLER
+    left_out = ("figure-power",)
+    more = {"curves": ONLY_CURVES}
