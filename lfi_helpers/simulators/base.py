@@ -33,6 +33,7 @@ _REGISTER = {
     "ma2": "ma2:Ma2",
     "mixed_sample": "mixed_sample:MixedSample",
     "resonance": "resonance:Resonance",
+    "shower": "shower:Shower",
     "sir": "sir:Sir",
     "sir_ode": "sir_ode:SirOde",
     "slcp": "slcp:Slcp",
