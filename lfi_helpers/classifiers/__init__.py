@@ -3,6 +3,12 @@
 Imports networks, training and run; must never know the simulator the samples come from.
 """
 
+from lfi_helpers.classifiers.adversary import (
+    MixtureDensity,
+    distance_correlation,
+    fresh_adversary,
+    moving_cut,
+)
 from lfi_helpers.classifiers.calibration import Calibrator, calibrate
 from lfi_helpers.classifiers.events import log_likelihood
 from lfi_helpers.classifiers.losses import carl_loss, focal_loss, nre_loss
@@ -26,6 +32,7 @@ from lfi_helpers.classifiers.parametrised import (
     borrow_theta,
     fit_parametrised,
 )
+from lfi_helpers.classifiers.pivot import Pivot, fit_pivot
 from lfi_helpers.classifiers.ratio import LogRatio, fit_log_ratio
 from lfi_helpers.classifiers.weak import mixed_log_ratio, proportions_loss, pure_log_ratio
 
@@ -33,8 +40,10 @@ __all__ = [
     "Calibrator",
     "LogRatio",
     "MinedRows",
+    "MixtureDensity",
     "PairwiseRatios",
     "ParametrisedRatio",
+    "Pivot",
     "ScoreRatio",
     "ThetaNetwork",
     "alice_loss",
@@ -43,14 +52,18 @@ __all__ = [
     "calibrate",
     "carl_loss",
     "cascal_loss",
+    "distance_correlation",
     "fit_log_ratio",
     "fit_pairwise",
     "fit_parametrised",
+    "fit_pivot",
     "focal_loss",
+    "fresh_adversary",
     "log_likelihood",
     "mined_rows",
     "mixture_log_ratio",
     "mixed_log_ratio",
+    "moving_cut",
     "nre_loss",
     "proportions_loss",
     "pure_log_ratio",

@@ -14,13 +14,17 @@ from lfi_helpers.likelihoods.maximum import (
 )
 from lfi_helpers.likelihoods.newton import FitFailed
 from lfi_helpers.likelihoods.profile import extended_log_likelihood, profile
+from lfi_helpers.likelihoods.search import Bump, bump_fit, counting_significance
 
 __all__ = [
+    "Bump",
     "Fit",
     "FitFailed",
     "HistFactory",
     "Maximum",
     "ProfileFit",
+    "bump_fit",
+    "counting_significance",
     "extended_log_likelihood",
     "gradient_maximum",
     "grid_maximum",
