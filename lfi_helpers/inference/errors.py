@@ -22,3 +22,15 @@ class NoAcceptedSamples(BudgetExceeded):
             f"{n_sim} simulations is {smallest:g}"
         )
         self.epsilon, self.smallest, self.n_sim = epsilon, smallest, n_sim
+
+
+class UntracedRandomness(ValueError):
+    """A program draws from another generator than the one handed to it."""
+
+
+class ObservationNotReached(ValueError):
+    """A program makes fewer, or more, of the observed draws than there are observed values."""
+
+
+class AddressChangedType(TypeError):
+    """One place in a program draws from different families in different traces."""
