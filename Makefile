@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SCALE ?= teaching
 PINS ?= -c constraints.txt
-EXTRAS := notebooks,scale,oracles,dev
+EXTRAS := notebooks,scale,oracles,dev,peers
 
 VENV := .venv
 READY := $(VENV)/.ok

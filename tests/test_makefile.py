@@ -29,7 +29,7 @@ esac
 VENV = "-m venv --clear .venv"
 TORCH = "-m pip install -q -c constraints.txt torch hatchling"
 REST = "-m pip install -q -c constraints.txt --no-build-isolation -e ." + (
-    "[notebooks,scale,oracles,dev]"
+    "[notebooks,scale,oracles,dev,peers]"
 )
 COURSE = "-m lfi_helpers.course run --scale teaching --workers 2"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
