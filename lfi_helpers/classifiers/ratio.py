@@ -35,8 +35,9 @@ class LogRatio:
         """Return the log-ratio of each row, (N,), calibrated if a calibrator was fitted."""
         x = finite("x", batch("x", x))
         weights = next(self.module.parameters())
-        parts = [self.module(rows.to(weights)) for rows in x.split(8_192)]
-        score = torch.cat(parts)[:, 0].to(x.device)
+        score = torch.empty(len(x), dtype=weights.dtype, device=x.device)
+        for rows, part in zip(x.split(8_192), score.split(8_192), strict=True):
+            part.copy_(self.module(rows.to(weights))[:, 0])  # nothing small stays between chunks
         return score if self.calibrator is None else self.calibrator.log_ratio(score)
 
     def calibrated(self, x0: Tensor, x1: Tensor, method: str = "isotonic") -> "LogRatio":

@@ -59,18 +59,20 @@ class Loop:
     def epoch(self) -> None:
         """Pass over the rows; look at the losses once after it, so that the device never waits."""
         self.module.train()
-        start, losses, rates = self.step, [], []
-        for index in self.rows.shuffled(self.settings.batch_size):
-            if start + len(losses) == self.n_steps:
+        start, taken, rates = self.step, 0, []
+        losses = torch.empty(self.steps_per_epoch, device=self.device)  # in one piece: many small
+        for index in self.rows.shuffled(self.settings.batch_size):  # ones would scatter the memory
+            if start + taken == self.n_steps:
                 break
             rates.append(self.optimiser.param_groups[0]["lr"])
-            losses.append(self._step(index))
-            self._average(start + len(losses))
-        losses = torch.stack(losses)
+            losses[taken] = self._step(index)
+            taken += 1
+            self._average(start + taken)
+        losses = losses[:taken]
         if self.fabric is not None:
             losses = self.fabric.all_reduce(losses, reduce_op="mean")
         self._demand_finite(losses, start, rates)
-        self.history.step.append(start + len(losses))
+        self.history.step.append(start + taken)
         self.latest = losses.mean().item()
         self.history.train_loss.append(self.latest)
         self._judge()
