@@ -6,8 +6,6 @@ NOTEBOOK = "23_trace_a_program.ipynb"
 SMALLER = {  # the notebook's own cells at sizes that a unit test can afford
     '"teaching": 40_000': '"teaching": 15_000',
     '"teaching": 20_000, "full": 200_000': '"teaching": 5_000, "full": 200_000',
-    '"teaching": 100_000': '"teaching": 40_000',
-    '"teaching": 350': '"teaching": 170',
     '"teaching": 400_000': '"teaching": 40_000',
     '"teaching": 700': '"teaching": 260',
     "in range(20_000)": "in range(10_000)",
