@@ -11,6 +11,7 @@ of their standard deviations; ``--show`` prints that room.
 
 import argparse
 import contextlib
+import gc
 import hashlib
 import io
 import json
@@ -58,6 +59,8 @@ def claims(cells: dict[str, str], seed: int) -> dict[str, dict]:
         with contextlib.redirect_stdout(io.StringIO()):
             exec(compile(text.replace("plt.show()", ""), name, "exec"), space)
         plt.close("all")
+    space.clear()
+    gc.collect()  # the cells' tensors hang in cycles: free them before the next seed
     return found
 
 

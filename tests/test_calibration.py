@@ -114,6 +114,7 @@ def test_two_bandwidths_are_wrong_at_an_edge_where_one_is_right():
 def test_steps_know_only_the_order_of_the_scores(method, change):
     score, label = gaussian_scores(3000)
     query = torch.randn(2000, generator=generator(9), dtype=torch.float64) * 2
+    query = query.clamp(score.min(), score.max())
     before = calibrate(score, label, method)(query)
     after = calibrate(change(score), label, method)(change(query))
     torch.testing.assert_close(after, before, rtol=0, atol=0)
@@ -295,6 +296,19 @@ def test_shape_type_and_devices_are_kept(method, same_when_poisoned):
     assert fitted(score).dtype == torch.float64
     attached = score.clone().requires_grad_()
     assert not calibrate(attached, label, method)(attached).requires_grad
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scores_outside_the_range_learned_are_counted(method):
+    score, label = gaussian_scores(2000)
+    fitted = calibrate(score, label, method)
+    fresh, _ = gaussian_scores(20_000, seed=1)  # some 2 n / N = 40 of n are outside: no warning
+    assert torch.isfinite(fitted(fresh)).all()
+    far = torch.cat([fresh[:1000], score.max() + torch.linspace(0.1, 1, 500).double()])
+    with pytest.warns(UserWarning, match=r"score: 5\d\d of 1500 are outside .*they get the value"):
+        values = fitted(far)
+    assert torch.isfinite(values).all()
+    assert values[1000:].unique().numel() == (500 if method == "platt" else 1)
 
 
 def test_a_falling_score_is_refused_where_only_rising_ones_are_learned():

@@ -10,7 +10,8 @@ SMALLER = {  # the notebook's own cells at sizes that a unit test can afford
     '("histogram", "platt", "kde")': '("kde",)',
 }
 DOUBLED = ("2 * (log_l.amax(1)", "4 * (log_l.amax(1)")  # -2 log Lambda, doubled once more
-PRIOR_ODDS = ("p: ratio(x)", "p: ratio(x) + log(4)")  # learned with four times the numerator
+# learned with four times the numerator
+PRIOR_ODDS = ("p: r.clipped(x)", "p: r.clipped(x) + log(4)")
 NOT_CALIBRATED = ('rms["isotonic", "focal"]', 'rms["raw", "focal"]')
 ALL_TO_THE_LEFT = (  # an event goes to one node, not to its two neighbours
     "counts.scatter_add_(1, node, 1 - share).scatter_add_(1, node + 1, share)",

@@ -11,7 +11,10 @@ SMALLER = {  # the notebook's own cells at sizes that a unit test can afford
     '"teaching": 1_000, "full": 5_000': '"teaching": 400, "full": 5_000',
 }
 NOT_CALIBRATED = ('"calibrated": calibrated}', '"calibrated": raw}')
-TWICE = ("s * raw(theta, rows) + n * t", "2 * (s * raw(theta, rows) + n * t)")  # events counted so
+TWICE = (  # every event counts so
+    "s * (raw(theta, rows) - raw(near.expand_as(theta), rows)) + n * t",
+    "2 * (s * (raw(theta, rows) - raw(near.expand_as(theta), rows)) + n * t)",
+)
 A_PRIOR = (  # pulls the fit to the truth
     "square().sum(1) / 2",
     "square().sum(1) / 2 - ((theta - truth) / sigma).square().sum(1) / 2",

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from lfi_helpers.run import draw, generator
-from lfi_helpers.simulators import Simulator, load
+from lfi_helpers.simulators import Simulator, galton, load
 from lfi_helpers.simulators.galton import Galton
 
 THETA_0, THETA_1 = -0.8, -0.6
@@ -248,6 +248,34 @@ def test_gold_in_single_precision_is_the_same_gold():
     ):
         exact = path_log_prob(met, at, *size) - path_log_prob(met, ref, *size)
         assert value == pytest.approx(exact, abs=5e-5)
+
+
+def steep_gold_error():
+    """Largest relative error of the joint log-ratio of long, steep walks, in single precision."""
+    board, theta = Galton(n_rows=200), column(-40.0, 20, torch.float32)
+    gold = board.mine(theta, -theta, generator(11))
+    exact = torch.tensor(
+        [
+            path_log_prob(met, -40.0, 200, 31) - path_log_prob(met, 40.0, 200, 31)
+            for met in board.paths(theta, generator(11)).tolist()
+        ]
+    )
+    return ((gold.joint_log_ratio - exact) / exact).abs().max().item()
+
+
+def test_products_of_steps_stay_in_range(monkeypatch):
+    assert steep_gold_error() < 1e-3
+    monkeypatch.setattr(galton, "FACTORS", 200)  # one logarithm at the end
+    assert not steep_gold_error() < 1e-3
+
+
+def test_simulation_and_gold_carry_no_gradient():
+    board, theta = load("galton"), column(THETA_0, 5)
+    gold = board.mine(theta, theta, generator(12))
+    theta.requires_grad_()
+    again = board.mine(theta, theta, generator(12))
+    assert all(torch.equal(a, b) and not b.requires_grad for a, b in zip(gold, again, strict=True))
+    assert not board.sample(theta, generator(12)).requires_grad
 
 
 # --- the same judges reject boards built wrongly

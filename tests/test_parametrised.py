@@ -125,6 +125,26 @@ def test_a_calibration_at_every_theta_repairs_a_distorted_network(learned):
     assert repaired < 0.75
 
 
+def test_calibration_against_a_neighbour_gives_the_ratio_to_it(learned):
+    """The network adds half of theta_1 to every log-ratio; the pair's truth is known."""
+    ratio, at, near = learned["bilinear"], torch.tensor([[0.6, 0.2]]), torch.tensor([0.2, 0.4])
+    x, noise = torch.randn(400, 2, generator=generator(8)), generator(7)
+
+    def draw(theta):
+        return theta + torch.randn(20_000, 2, generator=noise)
+
+    distorted = type(ratio)(Distorted(ratio.module, 0.5), ratio.low, ratio.high)
+    truth = exact(at.expand(400, 2), x) - exact(near.expand(400, 2), x)
+    kinds = {"right": near, "only the numerator's ratio": None}
+    error = [
+        distorted.calibrated_table(at, x, draw, draw(near), theta_ref=other)[0] - truth
+        for other in kinds.values()
+    ]
+    right, wrong = (e.square().mean().sqrt() / truth.std() for e in error)
+    assert right < 0.15
+    assert wrong > 0.3
+
+
 class Distorted(torch.nn.Module):
     """Adds error * theta_1 to every log-ratio."""
 

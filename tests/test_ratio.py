@@ -151,6 +151,20 @@ def test_rows_are_answered_one_by_one(network):
     assert not log_ratio(x0).requires_grad
 
 
+def test_beyond_the_calibrated_scores_it_warns_or_is_openly_clipped(network):
+    pair, log_ratio, _ = network
+    learned = log_ratio.calibrated(*fresh_pair(pair, 3), method="platt")
+    far = torch.cat([row[:50] for row in fresh_pair(pair, 5)]) * 10
+    with pytest.warns(UserWarning, match="are outside .*, where the calibration was learned"):
+        learned(far)
+    line, score = learned.calibrator, learned.score(far).double()
+    ends = line.slope * torch.tensor([line.low, line.high]) + line.intercept
+    expected = torch.where(score > line.high, ends[1], line.slope * score + line.intercept)
+    expected = torch.where(score < line.low, ends[0], expected)
+    torch.testing.assert_close(learned.clipped(far).double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(log_ratio.clipped(far), log_ratio(far), rtol=0, atol=0)
+
+
 def test_calibration_repairs_a_ratio_that_is_too_certain(network):
     pair, log_ratio, _ = network
     fresh = fresh_pair(pair, 3)

@@ -3,6 +3,7 @@
 It sees scores and labels only, never the events behind them.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from math import ceil, sqrt
 
@@ -44,7 +45,10 @@ def calibrate(score: Tensor, label: Tensor, method: str = "isotonic") -> "Calibr
     """
     methods = {"histogram": _Histogram, "isotonic": _Isotonic, "platt": _Platt, "kde": _Kde}
     one_of("method", method, methods)
-    return methods[method](*_count(score, label))
+    scores, count = _count(score, label)
+    calibrator = methods[method](scores, count)
+    calibrator.low, calibrator.high, calibrator.rows = scores[0], scores[-1], count.sum(1).min()
+    return calibrator
 
 
 def _count(score: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +71,16 @@ def _count(score: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Calibrator(ABC):
-    """A fitted map from scores to log-ratios."""
+    """A fitted map from scores to log-ratios, learned between ``low`` and ``high``.
+
+    Of fresh scores few are outside: some 2 n / N of n, with N the rows of the rarer label. More
+    than 20 (1 + n / N), which chance makes once in a million times, are counted in a warning.
+    """
+
+    low: float
+    high: float
+    rows: float  # N
+    beyond: str  # what a score outside gets
 
     def __call__(self, score: Tensor) -> Tensor:
         """Return the calibrated log-ratio of each score."""
@@ -79,7 +92,15 @@ class Calibrator(ABC):
         The result carries no gradient.
         """
         score = finite("score", floating("score", score))
-        values = self._log_ratio(score.detach().cpu().double().flatten().numpy())
+        values = score.detach().cpu().double().flatten().numpy()
+        outside = int(((values < self.low) | (values > self.high)).sum())
+        if outside > 20 * (1 + len(values) / self.rows):
+            known = f"{self.low:.4g} ... {self.high:.4g}, where the calibration was learned"
+            warnings.warn(
+                f"score: {outside} of {len(values)} are outside {known}: {self.beyond}",
+                stacklevel=2,
+            )
+        values = self._log_ratio(values)
         values = torch.as_tensor(values, device="cpu").to(score.dtype)
         return values.to(score.device).reshape(score.shape)
 
@@ -96,6 +117,8 @@ class _Steps(Calibrator):
 
     Only comparisons of scores enter, so that a monotone change of the score changes nothing.
     """
+
+    beyond = "they get the value of the outermost step"
 
     def __init__(self, first, last, values):
         self.first, self.last, self.values = first, last, values
@@ -171,6 +194,8 @@ class _Platt(Calibrator):
     where a cut separates the labels.
     """
 
+    beyond = "they get the value of the line"
+
     def __init__(self, scores, count):
         total = count.sum(1)
         weight = count / total[:, None]
@@ -196,6 +221,8 @@ class _Kde(Calibrator):
     their ratio is wrong wherever a density has an edge or a tail. Half a row of each label,
     spread evenly over the scores' range, keeps gaps and tails finite.
     """
+
+    beyond = "they get the value at the end"
 
     def __init__(self, scores, count):
         total = count.sum(1)

@@ -101,6 +101,7 @@ class ParametrisedRatio:
         draw: Callable[[Tensor], Tensor],
         x_ref: Tensor,
         method: str = "platt",
+        theta_ref: Tensor | None = None,
     ) -> Tensor:
         """Return ``table`` with a calibration of its own at every theta, (G, N).
 
@@ -108,20 +109,30 @@ class ParametrisedRatio:
         use the same noise at each (common random numbers), and the method should be smooth in
         theta. Platt's two numbers are; steps and bins are not.
 
+        With ``theta_ref`` the ratio is that to p(x | theta_ref), which ``x_ref`` is then drawn
+        from. Take a neighbour of theta: between two that overlap, Platt's regression makes the
+        mean of the log-ratio right where the events lie, whatever the network has got wrong.
+
         Args:
             theta: where the surface is wanted, (G, D).
             x: events, (N, L).
             draw: gives fresh events (M, L) at one theta (D,).
             x_ref: fresh events of the denominator, (M', L).
             method: of ``calibrate``.
+            theta_ref: another denominator than the one trained with, (D,).
         """
+
+        def score(at, events):
+            above = self.table(at[None], events)[0]
+            return above if theta_ref is None else above - self.table(theta_ref[None], events)[0]
+
         rows = []
         for at in self.inside(theta):
             fresh = draw(at)
-            score = torch.cat([self.table(at[None], v)[0] for v in (fresh, x_ref)])
-            label = torch.ones_like(score)
-            label[len(fresh) :] = 0
-            rows.append(calibrate(score, label, method).log_ratio(self.table(at[None], x)[0]))
+            scores = score(at, fresh), score(at, x_ref)
+            label = torch.cat([torch.ones_like(scores[0]), torch.zeros_like(scores[1])])
+            calibrator = calibrate(torch.cat(scores), label, method)
+            rows.append(calibrator.log_ratio(score(at, x)))
         return torch.stack(rows)
 
     def inside(self, theta: Tensor) -> Tensor:

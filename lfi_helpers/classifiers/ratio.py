@@ -30,15 +30,27 @@ class LogRatio:
         """Return the log-ratio of each row, (N,), on x's device, without gradient."""
         return self.log_ratio(x)
 
-    @torch.no_grad()
     def log_ratio(self, x: Tensor) -> Tensor:
         """Return the log-ratio of each row, (N,), calibrated if a calibrator was fitted."""
+        score = self.score(x)
+        return score if self.calibrator is None else self.calibrator.log_ratio(score)
+
+    def clipped(self, x: Tensor) -> Tensor:
+        """Return the same; beyond the scores that were calibrated, as at the outermost of them."""
+        score, learned = self.score(x), self.calibrator
+        if learned is None:
+            return score
+        return learned.log_ratio(score.clamp(learned.low, learned.high))
+
+    @torch.no_grad()
+    def score(self, x: Tensor) -> Tensor:
+        """Return what the network says of each row, (N,), before any calibration."""
         x = finite("x", batch("x", x))
         weights = next(self.module.parameters())
         score = torch.empty(len(x), dtype=weights.dtype, device=x.device)
         for rows, part in zip(x.split(8_192), score.split(8_192), strict=True):
             part.copy_(self.module(rows.to(weights))[:, 0])  # nothing small stays between chunks
-        return score if self.calibrator is None else self.calibrator.log_ratio(score)
+        return score
 
     def calibrated(self, x0: Tensor, x1: Tensor, method: str = "isotonic") -> "LogRatio":
         """Return the ratio calibrated on two fresh samples, (N0, L) and (N1, L).
@@ -47,8 +59,7 @@ class LogRatio:
             ValueError: if a sample was trained on: there a classifier is more certain than it
                 should be, and calibration would confirm it.
         """
-        raw = replace(self, calibrator=None)
-        score = torch.cat([raw(x0), raw(x1)])
+        score = torch.cat([self.score(x0), self.score(x1)])
         for name, rows, seen in zip(("x0", "x1"), (x0, x1), self.trained, strict=False):
             demand_fresh(name, rows, seen)
         label = torch.cat([torch.ones(len(x0), device="cpu"), torch.zeros(len(x1), device="cpu")])

@@ -13,6 +13,7 @@ from lfi_helpers.arguments import batch, finite, same_length
 from lfi_helpers.simulators.base import Gold, box_uniform
 
 STEEPNESS = 10.0  # of the sigmoid in the relative nail position -1 ... 1
+FACTORS = 4  # rows whose ratios are multiplied before a logarithm is taken
 CHUNK = 2_000  # distinct theta per pass of the dynamic programme
 
 
@@ -69,10 +70,13 @@ class Galton:
     def left_probability(self, theta: Tensor, row: int, nail: Tensor) -> tuple[Tensor, Tensor]:
         """Return P(left | row, nail, theta) and its derivative in theta (they broadcast)."""
         f = sin(pi * row / (self.n_rows - 1))
-        push = STEEPNESS * (2 * nail / (self.n_nails - 1) - 1)
-        s = torch.sigmoid(theta * push)
-        left, slope = (1 - f) / 2 + f * s, f * push * s * (1 - s)
-        if row % 2:
+        push = (nail - (self.n_nails - 1) / 2).mul_(2 * STEEPNESS / (self.n_nails - 1))
+        s = (theta * push).sigmoid_()  # in place here and below: new memory is what costs time
+        left, slope = (
+            (s * f).add_((1 - f) / 2),
+            torch.addcmul(s, s, s, value=-1).mul_(push).mul_(f),
+        )
+        if row % 2 and nail.numel() and (nail.min() <= 0 or nail.max() >= self.n_nails):
             outside_left, outside_right = nail == 0, nail == self.n_nails
             left = left.masked_fill(outside_left, 0.0).masked_fill(outside_right, 1.0)
             slope = slope.masked_fill(outside_left | outside_right, 0.0)
@@ -83,17 +87,17 @@ class Galton:
     ) -> Iterator[tuple[int, Tensor, Tensor, Tensor, Tensor]]:
         """Drop one ball per theta (N,), row by row.
 
-        Yields row, nail, P(left), its derivative, whether the ball went left; last the row R and
-        the final positions.
+        Yields row, nail, P(left), its derivative, whether the ball went right (1 or 0); last the
+        row R and the final positions. The next step overwrites nail and the last of them.
         """
-        nail = torch.full_like(theta, self.start)
+        theta = theta.detach()
+        nail, goes_right = torch.full_like(theta, self.start), torch.empty_like(theta)
         for row in range(self.n_rows):
             left, slope = self.left_probability(theta, row, nail)
-            u = torch.rand(len(theta), generator=generator, device=theta.device, dtype=theta.dtype)
-            goes_left = u < left
-            yield row, nail, left, slope, goes_left
-            nail = nail + (1 - row % 2) - goes_left.to(nail.dtype)
-        yield self.n_rows, nail, left, slope, goes_left
+            goes_right.uniform_(generator=generator).ge_(left)
+            yield row, nail, left, slope, goes_right
+            nail.add_(goes_right).sub_(row % 2)
+        yield self.n_rows, nail, left, slope, goes_right
 
     def sample(self, theta: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Drop one ball for each theta: (N, 1) -> final positions (N, 1)."""
@@ -107,7 +111,7 @@ class Galton:
         The same generator state gives the same balls as ``sample`` and ``mine``.
         """
         return torch.stack(
-            [step[1] for step in self._walk(_parameter("theta", theta), generator)], 1
+            [step[1].clone() for step in self._walk(_parameter("theta", theta), generator)], 1
         )
 
     def mine(
@@ -125,13 +129,17 @@ class Galton:
         theta, theta_ref = _parameter("theta", theta), _parameter("theta_ref", theta_ref)
         same_length(theta=theta, theta_ref=theta_ref)
         log_ratio, score = torch.zeros_like(theta), torch.zeros_like(theta)
-        for row, nail, left, slope, goes_left in self._walk(theta, generator):
+        ratio = torch.ones_like(theta)  # of the rows since the last logarithm
+        for row, nail, left, slope, goes_right in self._walk(theta, generator):
+            if row % FACTORS == 0 or row == self.n_rows:
+                log_ratio += ratio.log_()
+                ratio.fill_(1)
             if row == self.n_rows:
                 break
-            reference, _ = self.left_probability(theta_ref, row, nail)
-            step = torch.where(goes_left, left, 1 - left)
-            log_ratio += (step / torch.where(goes_left, reference, 1 - reference)).log()
-            score += torch.where(goes_left, slope, -slope) / step
+            reference, _ = self.left_probability(theta_ref.detach(), row, nail)
+            step = left - goes_right  # P(left), or minus P(right), whose derivative is -slope
+            ratio.mul_(step).div_(reference.sub_(goes_right))
+            score += slope.div_(step)
         return Gold(nail[:, None], log_ratio, score[:, None])
 
     def _dynamic_programme(self, theta: Tensor) -> tuple[Tensor, Tensor]:
