@@ -38,13 +38,13 @@ FAULTS = {
         "np.maximum(abs(b[1.0] - b[0.0]), abs(b[-1.0] - b[0.0]))",  # a background known exactly
         "0.0",
     ),
-    "significance, best pivot over weight 20": (
+    "significance, weight 20 over best pivot": (
         ["check-ams"],
         'top["best pivot"]',  # the best classifier, which fans out
         'top["best classifier"]',
     ),
-    "mass JSD, plain over adversary": SCULPTING,
-    "mass JSD, plain over distance": SCULPTING,
+    "mass JSD, adversary over plain": SCULPTING,
+    "mass JSD, distance over plain": SCULPTING,
     "efficiency, adversary over plain": (
         TAGGER,
         'tag["efficiency"] / sculpts',  # a constant tagger passes 5 % of everything

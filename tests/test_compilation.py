@@ -5,9 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from traced_programs import gaussian
 
 from lfi_helpers.inference import compilation
 from lfi_helpers.inference.compilation import Pool, compile_program
+from lfi_helpers.inference.errors import (
+    AddressChangedType,
+    ObservationNotReached,
+    UntracedRandomness,
+)
 from lfi_helpers.inference.importance import Weighted
 from lfi_helpers.inference.proposals import ProposalNet, draw_u, log_density
 from lfi_helpers.inference.tracing import Recorder
@@ -16,24 +22,6 @@ from lfi_helpers.run import generator
 Z = 4.42  # two-sided, false alarm 1e-5
 FAR = {"detector": [5.0, 6.0]}  # 1.8 prior-predictive standard deviations away
 EXACT = -5.2394040  # log N((5, 6); (1, 1), 5 + 2 on the diagonal)
-
-
-def marsaglia(rng):
-    while True:
-        u, v = rng.uniform(-1, 1), rng.uniform(-1, 1)
-        s = u * u + v * v
-        if s < 1:
-            return u * math.sqrt(-2 * math.log(s) / s)
-
-
-def detector(rng, mu):
-    rng.normal(mu, math.sqrt(2), size=2)
-
-
-def gaussian(rng):
-    mu = 1 + math.sqrt(5) * marsaglia(rng)
-    detector(rng, mu)
-    return mu
 
 
 def boxes(rng):
@@ -56,7 +44,7 @@ def compiled():
 def mixture(seed):
     g = generator(seed)
     raw = torch.randn(3, 1, 10, generator=g, dtype=torch.float64)
-    return raw[0].log_softmax(1), raw[1].sigmoid(), 0.004 + 0.996 * (raw[2] - 2).sigmoid()
+    return raw[0].softmax(1), raw[1].sigmoid(), 0.004 + 0.996 * (raw[2] - 2).sigmoid()
 
 
 # --- the density of a proposal
@@ -190,10 +178,33 @@ def test_places_not_seen_in_training_use_the_prior(compiled):
     assert all(d.log_prob == d.log_proposal for d in trace.draws.values())  # another call stack
 
 
+def several(rng):
+    return (rng.normal if rng.integers(2) else rng.uniform)()
+
+
+def nowhere(rng):
+    scale(rng, math.nan * rng.random())
+
+
+@pytest.mark.parametrize(
+    ("program", "observed", "error", "message"),
+    [
+        (lambda rng: np.random.default_rng().normal(), {}, UntracedRandomness, "handed to it"),
+        (several, {}, AddressChangedType, r"several@.*expected (Uniform|Normal) as before"),
+        (gaussian, {"telescope": 3.0}, ObservationNotReached, "'telescope'.*1 draws.*after 0"),
+        (gaussian, {"detector": [1, 2, 3]}, ObservationNotReached, "'detector'.*3 draws.*after 2"),
+        (nowhere, {"scale": 0.0}, ValueError, "observed values: expected finite numbers"),
+    ],
+)
+def test_a_program_that_cannot_be_learned_is_named(program, observed, error, message):
+    with pytest.raises(error, match=message):
+        compile_program(program, observed, n_traces=200, n_steps=1, progress=False)
+
+
 def test_arguments(compiled):
     with pytest.raises(ValueError, match="observed: expected 2 values, got 1"):
         compiled.sample({"detector": [1.0]}, 5)
     with pytest.raises(ValueError, match="n_traces"):
         compile_program(gaussian, FAR, n_traces=0)
     net = ProposalNet(2, torch.zeros(1), torch.ones(1))
-    assert net.embed(torch.zeros(3, 1)).shape == (3, 48)
+    assert net.embed(torch.zeros(3, 1)).shape == (3, 64)

@@ -515,6 +515,7 @@ def test_the_small_network_is_tried_where_the_large_one_cannot_learn_or_overfits
     tried, kept = sizes_tried(500, 2, noise)
     assert tried == [4_000, 4] and kept in tried
     assert sizes_tried(500, 30, noise) == ([4_000], 4_000)  # not stopped early
+    assert sizes_tried(500, 20, noise) == ([4_000], 4_000)  # stopped, but in the last third
     assert sizes_tried(40, 30, noise)[1] == 4  # 12 001 weights ask for 61 rows
 
 

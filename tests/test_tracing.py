@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from traced_programs import gaussian, marsaglia
 
 from lfi_helpers.inference import families, programs, tracing
 from lfi_helpers.inference.errors import (
@@ -26,29 +27,6 @@ from lfi_helpers.inference.tracing import Recorder
 
 Z = 4.42  # two-sided, false alarm 1e-5
 T49 = 4.95  # the same for a mean of 50 batches
-
-
-def marsaglia(rng):
-    """One standard normal number by the polar method: a loop of random length."""
-    while True:
-        u, v = rng.uniform(-1, 1), rng.uniform(-1, 1)
-        s = u * u + v * v
-        if s < 1:
-            return u * math.sqrt(-2 * math.log(s) / s)
-
-
-def detector(rng, mu):
-    return rng.normal(mu, math.sqrt(2), size=2)
-
-
-def gaussian(rng):
-    mu = 1 + math.sqrt(5) * marsaglia(rng)
-    detector(rng, mu)
-    return mu
-
-
-def counter(rng):
-    return rng.integers(0, 2), rng.choice(3, p=[0.5, 0.3, 0.2])
 
 
 def walk(rng):

@@ -110,6 +110,53 @@ class Critics(nn.Module):
         torch.sum(down_2[:, :, : 2 * m], 2, out=in_c)
         torch.sum(second, 2, out=in_w)
 
+    @torch.no_grad()
+    def judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return d (K, N) and its slope in x, (K, L, N), for columns x (K, L, N)."""
+        _, second, _, _, down_1, _ = self._both_ways(x)
+        return (self.weights[4][:, None] @ second)[:, 0], self.weights[0].mT @ down_1
+
+    @torch.no_grad()
+    def set_gradient_of(self, x: Tensor, pulls) -> Tensor:
+        r"""Write into ``flat.grad`` the gradient of any loss of the values and of the slopes.
+
+        The same columns may feel both: one pass, as in ``set_gradient``.
+
+        Args:
+            x: events as columns, (K, L, N).
+            pulls: ``pulls(d, g)`` takes the values (K, N) and the slopes (K, L, N) and returns
+                what it calls the value of the game, and the derivatives of the loss
+                :math:`\partial L/\partial d`, (K, N), and :math:`\partial L/\partial g`,
+                (K, L, N).
+
+        Returns:
+            The value of the game.
+        """
+        u, _, v, _, w = self.weights
+        in_u, in_b, in_v, in_c, in_w = self.slopes
+        first, second, slope_1, slope_2, down_1, down_2 = self._both_ways(x)
+        value, on_d, on_g = pulls((w[:, None] @ second)[:, 0], u.mT @ down_1)
+        on_d = on_d[:, None]
+        bent = (u @ on_g).mul_(slope_1)  # what on_g becomes on its way up
+        torch.sum((v @ bent).mul_(slope_2).addcmul_(second, on_d), 2, out=in_w)
+        torch.bmm(down_2, bent.addcmul_(first, on_d).mT, out=in_v)
+        torch.bmm(down_1, torch.addcmul(on_g, x, on_d).mT, out=in_u)
+        torch.sum(down_1 * on_d, 2, out=in_b)
+        torch.sum(down_2 * on_d, 2, out=in_c)
+        return value
+
+    def _both_ways(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return both layers' outputs, their activations' slopes, and d's in what feeds them."""
+        u, b, v, c, w = self.weights
+        first = torch.baddbmm(b[:, :, None], u, x)  # (K, H, N)
+        slope_1 = _slope(first)
+        first *= slope_1
+        second = torch.baddbmm(c[:, :, None], v, first)
+        slope_2 = _slope(second)
+        second *= slope_2
+        down_2 = slope_2 * w[:, :, None]
+        return first, second, slope_1, slope_2, (v.mT @ down_2).mul_(slope_1), down_2
+
 
 def _slope(before: Tensor) -> Tensor:
     """Return the activation's slope, 1 or LEAK; on the kink their mean."""

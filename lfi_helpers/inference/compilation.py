@@ -3,17 +3,17 @@
 Must never know what the program computes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lfi_helpers.arguments import positive
+from lfi_helpers.arguments import finite, positive
 from lfi_helpers.inference.families import Family, Normal
 from lfi_helpers.inference.importance import Weighted
 from lfi_helpers.inference.programs import weighted
-from lfi_helpers.inference.proposals import ProposalNet, draw_u, log_density
+from lfi_helpers.inference.proposals import ProposalNet, draw_u, features, log_density
 from lfi_helpers.inference.tracing import Recorder, Trace
 from lfi_helpers.run import generator, spawn_seeds
 from lfi_helpers.training import History, fit
@@ -118,6 +118,7 @@ def compile_program(
     *,
     n_traces: int = 100_000,
     n_steps: int = 500,
+    only: str = "",
     seed: int = 0,
     progress: bool = True,
 ) -> CompiledProposal:
@@ -134,17 +135,23 @@ def compile_program(
         observed: name of a function in the program -> values; only their number matters here.
         n_traces: runs of the program to learn from.
         n_steps: gradient steps of 1024 traces.
+        only: part of the addresses of interest. A draw whose address does not contain it comes
+            from the program's own family, where p / q = 1.
         seed: of every random number.
         progress: show a bar.
 
     Raises:
+        ValueError: if no address contains ``only``, or an observed value is not finite.
         TrainingDiverged: if the loss is not finite.
         UntracedRandomness, ObservationNotReached, AddressChangedType: as ``Recorder``.
     """
     positive("n_traces", n_traces)
     seeds = spawn_seeds(seed, 3)
     recorder = Recorder(program, observed, seeds[0])
-    pool = Pool([recorder.run(simulate=True) for _ in range(n_traces)])
+    pool = Pool(_of_interest(recorder.run(simulate=True), only) for _ in range(n_traces))
+    if not pool.places:
+        raise ValueError(f"only: expected part of an address of the program, got {only!r}")
+    finite("program: observed values", pool.y)
     net = ProposalNet(len(pool.places), pool.y.mean(0), pool.y.std(0) + 1e-6, seeds[1])
     g = generator(seeds[2])
 
@@ -158,7 +165,7 @@ def compile_program(
         torch.arange(n_traces, device="cpu"),
         max_steps=n_steps,
         batch_size=min(BATCH * CANDIDATES, n_traces),
-        learning_rate=3e-3,
+        learning_rate=6e-3,
         schedule="one_cycle",
         gradient_clip=5.0,
         validation_fraction=0.0,
@@ -170,27 +177,42 @@ def compile_program(
     return compiled
 
 
-class Pool:
-    """Traces as tensors: places and spans (N, T), padded; observations (N, L)."""
+def _of_interest(trace: Trace, only: str) -> Trace:
+    """Leave the draws out that are none of the network's."""
+    trace.draws = {address: d for address, d in trace.draws.items() if only in address}
+    return trace
 
-    def __init__(self, traces: list[Trace]):
+
+class Pool:
+    """Traces as tensors: their draws one after the other, and the observations (N, L).
+
+    A draw has ``place`` and span, the place ``before`` it (-1: none) and what is ``seen`` of the
+    value there. The traces themselves are not kept: a hundred thousand of them are a gigabyte.
+    """
+
+    def __init__(self, traces: Iterable[Trace]):
         self.places: dict[str, int] = {}
-        self.length = torch.tensor([len(t.draws) for t in traces], device="cpu")
-        shape = len(traces), max(1, int(self.length.max()))
-        place, low, high = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
-        for i, trace in enumerate(traces):
-            for t, (address, draw) in enumerate(trace.draws.items()):
-                place[i, t] = self.places.setdefault(_place(address), len(self.places))
-                low[i, t], high[i, t] = draw.family.span(draw.value)
-        self.place = torch.from_numpy(place)
-        self.low, self.high = torch.from_numpy(low).float(), torch.from_numpy(high).float()
-        seen = [list(t.observed.values()) for t in traces]
-        noise = [
-            [(d.family if isinstance(d.family, Normal) else (d.value, 0.0)) for d in row]
-            for row in seen
-        ]
+        number = self.places.setdefault
+        length, place, spans, noise, y = [], [], [], [], []
+        for trace in traces:
+            length.append(len(trace.draws))
+            place += [number(_place(a), len(self.places)) for a in trace.draws]
+            spans += [d.family.span(d.value) for d in trace.draws.values()]
+            seen = trace.observed.values()
+            y.append([d.value for d in seen])
+            noise.append(
+                [d.family if isinstance(d.family, Normal) else (d.value, 0.0) for d in seen]
+            )
+        self.place = torch.tensor(place, device="cpu", dtype=torch.int64)
+        self.length = torch.tensor(length, device="cpu")
+        self.start = self.length.cumsum(0) - self.length
+        spans = torch.tensor(spans, device="cpu", dtype=torch.float32).reshape(-1, 2)
+        self.low, self.high = spans.T.contiguous()
+        first = self.start[self.length > 0]
+        self.before = self.place.roll(1).index_fill(0, first, -1)
+        self.seen = features(spans.mean(1).roll(1), self.before)
         self.noise = torch.tensor(noise, dtype=torch.float32, device="cpu")  # (N, L, 2)
-        self.y = torch.tensor([[d.value for d in row] for row in seen], device="cpu").float()
+        self.y = torch.tensor(y, dtype=torch.float32, device="cpu")
 
     def flatten(self, index: Tensor, g: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw fresh normal data for candidates; keep a batch with all data equally frequent."""
@@ -209,15 +231,12 @@ class Pool:
         """Return the mean over traces of -log q(x | y) + log p(x)."""
         order = self.length[index].argsort(descending=True)
         index, embedded = index[order], net.embed(y[order])
-        length, place = self.length[index], self.place[index]
-        low, high = self.low[index], self.high[index]
-        u, memory, rows, picks = (low + high) / 2, net.start(len(index)), [], []
-        for t in range(int(length[0])):
-            n = int((length > t).sum())
-            state, row = net.advance([part[:n] for part in memory], place[:n, t])
-            memory = state, u[:n, t], place[:n, t]
-            rows.append(row)
-            picks.append(n)
-        given = torch.cat([embedded[:n] for n in picks])
-        spans = [torch.cat([side[:n, t] for t, n in enumerate(picks)]) for side in (low, high)]
-        return -log_density(net.mixture(torch.cat(rows), given), *spans).sum() / len(index)
+        length = self.length[index]
+        running = torch.arange(int(length[0]), device="cpu")[:, None] < length  # draw t, trace b
+        t, b = running.nonzero(as_tuple=True)
+        at = self.start[index][b] + t
+        parts = (self.seen, self.before, self.place, self.low, self.high)
+        seen, before, place, low, high = (part.index_select(0, at) for part in parts)
+        row = net.follow(seen, before, place, running.sum(1).tolist())
+        mixture = net.mixture(row, embedded.index_select(0, b))
+        return -log_density(mixture, low, high).sum() / len(index)

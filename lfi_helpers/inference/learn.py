@@ -14,6 +14,7 @@ from lfi_helpers.training import History, fit
 
 GRADIENT_CLIP = 5.0
 AVERAGE = 0.99  # of the weights: the last hundred steps
+LATE = 2 / 3  # of the epochs: a network that learns for longer is not too large
 WEIGHTS_PER_SIMULATION = 200  # a network with more weights for each simulation learns noise
 # (transforms, hidden) of the flows that are tried, in this order, if none is asked for
 SIZES = ((3, (96, 96)), (1, (16, 16)))
@@ -53,9 +54,9 @@ def learn(
 ) -> tuple[nn.Module, History]:
     """Train the module of the first size on (theta, x), and the next if that one overfits.
 
-    Training that stopped early learned noise: then a smaller network may be better where pairs
-    are few or the posterior is plain. What is best on held-out pairs is returned. A size with too
-    many weights for the pairs is left out. A batch holds at most a 24th of them.
+    Training that stopped long before its end learned noise: then a smaller network may be better
+    where pairs are few or the posterior is plain. What is best on held-out pairs is returned. A
+    size with too many weights for the pairs is left out. A batch holds at most a 24th of them.
 
     Raises:
         TooFewSimulations: for fewer than one simulation for each 200 weights of every size.
@@ -73,7 +74,7 @@ def learn(
         history = fit(module, loss, pairs, batch_size=batch_size, **cycle, **settings)
         if best is None or history.best_loss < best[1].best_loss:
             best = module, history
-        if not history.stopped_early:
+        if len(history.step) > LATE * settings["max_epochs"]:
             break
     if best is None:
         raise TooFewSimulations(

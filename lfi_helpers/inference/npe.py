@@ -24,7 +24,7 @@ def npe(
     transforms: int | None = None,
     hidden: tuple[int, ...] | None = None,
     max_epochs: int = 30,
-    batch_size: int = 512,
+    batch_size: int = 320,
     learning_rate: float = 1.2e-2,
     patience: int | None = 5,
     on_invalid: str = "raise",

@@ -16,6 +16,7 @@ COMPONENTS = 10  # truncated normals beside it
 SMALLEST, LARGEST = 0.004, 1.0  # their widths
 OCTAVES = 6  # sin and cos of pi 2^j u, j < 6, show the next layers a fine u
 FEATURES = 1 + 2 * OCTAVES
+MEMORY, WIDTH = 32, 64  # of the recurrent unit, of every other layer
 
 
 class ProposalNet(nn.Module):
@@ -39,18 +40,12 @@ class ProposalNet(nn.Module):
         self.n_places = n_places
         self.register_buffer("y_mean", y_mean)
         self.register_buffer("y_scale", y_scale)
-        widths = len(y_mean), 48
-        self.embedding = mlp(*widths, (64,), activation="relu", seed=seed, device="cpu")
-        self.head = mlp(
-            32 + 48 + FEATURES + n_places,
-            3 * COMPONENTS,
-            (64, 64),
-            activation="relu",
-            seed=seed + 1,
-            device="cpu",
-        )
+        layers = {"activation": "relu", "device": "cpu"}
+        self.embedding = mlp(len(y_mean), WIDTH, (WIDTH,), seed=seed, **layers)
+        self.head = mlp(WIDTH, 3 * COMPONENTS, (WIDTH,), seed=seed + 1, **layers)
         with seeded(seed + 2):
-            self.cell = nn.GRUCell(FEATURES + 2 * n_places, 32, device="cpu")
+            self.entry = nn.Linear(MEMORY + FEATURES + n_places, WIDTH, device="cpu")
+            self.cell = nn.GRUCell(FEATURES + 2 * n_places, MEMORY, device="cpu")
         with torch.no_grad():  # start with components of many places and widths
             k = torch.arange(COMPONENTS, device="cpu")
             middle = (k + 0.5) / COMPONENTS
@@ -58,14 +53,14 @@ class ProposalNet(nn.Module):
             self.head[-1].bias[2 * COMPONENTS :] = torch.tensor([-3.0, -1.0], device="cpu")[k % 2]
 
     def embed(self, y: Tensor) -> Tensor:
-        """Embed observations: (N, L) -> (N, 48)."""
+        """Embed observations: (N, L) -> (N, 64)."""
         return self.embedding((y - self.y_mean) / self.y_scale)
 
     def start(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the memory before the first draw of n traces: state, u and place drawn last."""
         like = self.y_mean
         return (
-            like.new_zeros(n, 32),
+            like.new_zeros(n, MEMORY),
             like.new_zeros(n),
             torch.full((n,), -1, device=like.device, dtype=torch.int64),
         )
@@ -73,43 +68,73 @@ class ProposalNet(nn.Module):
     def advance(self, memory, place: Tensor) -> tuple[Tensor, Tensor]:
         """Read what was drawn last and where the next draw is: new state, row for the head."""
         state, u, before = memory
-        seen = _features(u) * (before >= 0)[:, None]
-        here = nn.functional.one_hot(place, self.n_places).to(u.dtype)
-        there = nn.functional.one_hot(before.clamp_min(0), self.n_places) * (before >= 0)[:, None]
-        state = self.cell(torch.cat([seen, there.to(u.dtype), here], 1), state)
-        return state, torch.cat([state, seen, here], 1)
+        x, row = self._read(features(u, before), before, place)
+        state = self.cell(x, state)
+        return state, torch.cat([state, row], 1)
+
+    def follow(self, seen: Tensor, before: Tensor, place: Tensor, sizes: list[int]) -> Tensor:
+        """Advance through whole traces at once: rows for the head, (sum of sizes, ...).
+
+        The draws come in the order in which all traces together make them: first ``sizes[0]``
+        first draws, then ``sizes[1]`` second draws of the leading traces, and so on. The same as
+        ``advance``, draw by draw; but what does not depend on the state is computed in one piece.
+        """
+        x, row = self._read(seen, before, place)
+        cell, state, states = self.cell, x.new_zeros(sizes[0], MEMORY), []
+        linear, widths = nn.functional.linear, (2 * MEMORY, MEMORY)
+        gates, new = linear(x, cell.weight_ih, cell.bias_ih).split(widths, 1)
+        for gate, fresh in zip(gates.split(sizes), new.split(sizes), strict=True):
+            state = state[: len(gate)]
+            old = linear(state, cell.weight_hh, cell.bias_hh).split(widths, 1)
+            reset, keep = (gate + old[0]).sigmoid().chunk(2, 1)
+            state = torch.addcmul(fresh, reset, old[1]).tanh().lerp(state, keep)
+            states.append(state)
+        return torch.cat([torch.cat(states), row], 1)
+
+    def _read(self, seen: Tensor, before: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the recurrent unit reads, and the part of it that the head sees, too."""
+        here = nn.functional.one_hot(place, self.n_places).to(seen.dtype)
+        there = nn.functional.one_hot(before + 1, self.n_places + 1)[:, 1:].to(seen.dtype)
+        row = torch.cat([seen, here], 1)
+        return torch.cat([row, there], 1), row
 
     def mixture(self, row: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return log weights, means and widths of the components, each (N, 10)."""
-        raw = self.head(torch.cat([row, embedded], 1)).unflatten(1, (3, COMPONENTS))
-        width = SMALLEST + (LARGEST - SMALLEST) * raw[:, 2].sigmoid()
-        return raw[:, 0].log_softmax(1), raw[:, 1].sigmoid(), width
+        """Return weights, means and widths of the components, each (N, 10)."""
+        raw = self.head((self.entry(row) + embedded).relu()).T  # (30, N): fast sums over k
+        w, m, s = raw.split(COMPONENTS)
+        return w.softmax(0).T, m.sigmoid().T, (SMALLEST + (LARGEST - SMALLEST) * s.sigmoid()).T
 
 
-def _features(u: Tensor) -> Tensor:
+def features(u: Tensor, before: Tensor) -> Tensor:
+    """Show u of the draw before: u, and sines and cosines of it; zero if there was none."""
     angle = math.pi * u[:, None] * 2.0 ** torch.arange(OCTAVES, device=u.device)
-    return torch.cat([2 * u[:, None] - 1, angle.sin(), angle.cos()], 1)
+    shown = torch.cat([2 * u[:, None] - 1, angle.sin(), angle.cos()], 1)
+    return shown * (before >= 0)[:, None]
 
 
 def log_density(mixture, low: Tensor, high: Tensor) -> Tensor:
-    """Return log q of u where low = high, the logarithm of q's integral over (low, high) else."""
-    log_w, m, s = mixture
+    """Return log q of u where low = high, the logarithm of q's integral over (low, high) else.
+
+    The prior's share keeps q above 0.1: no logarithm of a part is needed.
+    """
+    w, m, s = mixture
     low, high = low[:, None], high[:, None]
-    inside = _phi((1 - m) / s) - _phi(-m / s)
-    log_normal = -0.5 * ((low - m) / s) ** 2 - s.log() - math.log(2 * math.pi) / 2
-    point = high == low
-    mass = _phi((high - m) / s) - _phi((low - m) / s)
-    log_part = torch.where(point, log_normal, mass.clamp_min(1e-30).log()) - inside.log()
-    prior = torch.where(point, 1.0, high - low)[:, 0]
-    learned = torch.logsumexp(log_w + log_part, 1) + math.log(1 - PRIOR_SHARE)
-    return torch.logaddexp(learned, (PRIOR_SHARE * prior).log())
+    scale = math.sqrt(0.5) / s
+    inside = ((1 - m) * scale).erf() + (m * scale).erf()  # twice the integral over (0, 1)
+    part = (2 / math.sqrt(math.pi)) * scale * (-(((low - m) * scale) ** 2)).exp()
+    point, prior = high == low, torch.ones_like(low)
+    if not point.all():
+        mass = ((high - m) * scale).erf() - ((low - m) * scale).erf()
+        part, prior = torch.where(point, part, mass), torch.where(point, prior, high - low)
+    learned = (w * part / inside).sum(1)
+    return ((1 - PRIOR_SHARE) * learned + PRIOR_SHARE * prior[:, 0]).log()
 
 
 def draw_u(mixture, generator: torch.Generator) -> Tensor:
     """Draw u from q: (N,), strictly inside (0, 1)."""
-    log_w, m, s = mixture
+    w, m, s = mixture
     random = torch.rand(2, len(m), generator=generator, device="cpu", dtype=m.dtype)
-    k = torch.multinomial(log_w.exp(), 1, generator=generator)
+    k = torch.multinomial(w, 1, generator=generator)
     m, s = m.gather(1, k)[:, 0], s.gather(1, k)[:, 0]
     left, right = _phi(-m / s), _phi((1 - m) / s)
     u = m + s * torch.special.ndtri(left + (right - left) * random[0])

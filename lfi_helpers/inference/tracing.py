@@ -8,7 +8,6 @@ A program is any function of one argument, a generator; it uses it as a ``numpy.
 import math
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -40,7 +39,7 @@ class Draw(NamedTuple):
     log_proposal: float
 
 
-ARRAY = np.ndarray | list | tuple
+ARRAY = (np.ndarray, list, tuple)
 Choose = Callable[[str, Family, np.random.Generator], "tuple[float, float] | None"]
 
 
@@ -73,7 +72,7 @@ class Tracer:
 
     def __init__(self, recorder: "Recorder", choose: Choose | None, simulate: bool):
         self._recorder, self._choose, self._simulate = recorder, choose, simulate
-        self._seen, self._given = Counter(), Counter()
+        self._seen, self._given = {}, dict.fromkeys(recorder.observed, 0)
         self.trace = Trace()
 
     def __getattr__(self, name: str):
@@ -122,8 +121,8 @@ class Tracer:
         """Draw one value, or an array of them, element by element."""
         frame = sys._getframe(2)
         name, base = frame.f_code.co_name, _address(_calls(frame))
-        count = self._seen[base]
-        self._seen[base] += 1
+        count = self._seen.get(base, 0)
+        self._seen[base] = count + 1
         address = f"{base}#{count}"
         wide = [p for p in parameters if isinstance(p, ARRAY)]
         if size is None and not wide:
