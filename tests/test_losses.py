@@ -195,6 +195,19 @@ def test_nre_minimiser_is_the_log_likelihood_over_the_evidence():
         assert other > loss + 1e-2
 
 
+def test_joint_pairs_in_place_of_marginal_pairs_teach_nothing(monkeypatch):
+    """Forget the shuffle, and the truth is no minimum any more: log r = 0 is."""
+    theta, x = euler_circuit()
+    p = JOINT.double() / 8
+    log_ratio = (p / (p.sum(1, keepdim=True) * p.sum(0))).log().clamp(min=-40)
+    monkeypatch.setattr(torch.Tensor, "roll", lambda pairs, *_, **__: pairs)
+    nothing, gradient = table_slope(torch.zeros_like(log_ratio), theta, x)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-15)
+    loss, gradient = table_slope(log_ratio, theta, x)
+    assert gradient.abs().max() > 1e-2
+    assert loss > nothing + 1e-2
+
+
 def test_nre_loss_of_no_information_is_log_two():
     theta, x = torch.zeros(5, 2), torch.zeros(5, 3)
     assert nre_loss(lambda t, x: t[:, 0], theta, x).item() == pytest.approx(math.log(2))
