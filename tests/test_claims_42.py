@@ -72,7 +72,7 @@ FAULTS = {
         "worse - better",  # compared with zero
         "worse",
     ),
-    "slow game: modes found": (["check-break"], 'found["slow"]', 'found["GAN"]'),
+    "slow game: least share of a mode": (["check-break"], 'shares["slow"]', 'shares["GAN"]'),
     "slow game: two-sample accuracy": (["check-break"], 'accuracy["slow"]', 'accuracy["GAN"]'),
     "exercise 1: value without overlap": (
         ["solution-1", "check-exercise-1"],
