@@ -5,14 +5,13 @@ Knows numbers and modules; must never know who plays, nor for what.
 
 import copy
 import math
-import os
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from lfi_helpers.arguments import positive
 from lfi_helpers.training import TrainingDiverged
+from lfi_helpers.training.fit import step_bar
 
 LOOK = 50  # steps between two looks at the value
 BEYOND = 1e3  # a value of more nats, or standard deviations of the data, is no game any more
@@ -49,8 +48,7 @@ class Watch:
 
     def steps(self):
         """Yield the step and the share of the rate that is left."""
-        hidden = not self.progress or bool(os.environ.get("TQDM_DISABLE"))
-        with tqdm(total=self.max_steps, unit="step", disable=hidden) as bar:
+        with step_bar(self.max_steps, self.progress) as bar:
             for step in range(self.max_steps):
                 fall = (1 + math.cos(math.pi * step / self.max_steps)) / 2
                 yield step, fall

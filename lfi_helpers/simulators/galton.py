@@ -72,10 +72,8 @@ class Galton:
         f = sin(pi * row / (self.n_rows - 1))
         push = (nail - (self.n_nails - 1) / 2).mul_(2 * STEEPNESS / (self.n_nails - 1))
         s = (theta * push).sigmoid_()  # in place here and below: new memory is what costs time
-        left, slope = (
-            (s * f).add_((1 - f) / 2),
-            torch.addcmul(s, s, s, value=-1).mul_(push).mul_(f),
-        )
+        left = (s * f).add_((1 - f) / 2)
+        slope = torch.addcmul(s, s, s, value=-1).mul_(push).mul_(f)
         if row % 2 and nail.numel() and (nail.min() <= 0 or nail.max() >= self.n_nails):
             outside_left, outside_right = nail == 0, nail == self.n_nails
             left = left.masked_fill(outside_left, 0.0).masked_fill(outside_right, 1.0)

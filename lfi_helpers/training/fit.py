@@ -81,8 +81,7 @@ def fit(
     loop = Loop(module.to(device), loss, rows, settings, fabric)
     with seeded(seed):
         store = None if checkpoint is None else _resume(checkpoint, loop)
-        hidden = not progress or bool(os.environ.get("TQDM_DISABLE"))  # notebooks' bars ignore it
-        with tqdm(total=loop.n_steps, initial=loop.step, unit="step", disable=hidden) as bar:
+        with step_bar(loop.n_steps, progress, initial=loop.step) as bar:
             while not loop.finished:
                 loop.epoch()
                 if store is not None and (fabric is None or fabric.is_global_zero):
@@ -102,3 +101,9 @@ def _resume(folder: str | Path, loop: Loop) -> Store:
     if state is not None:
         loop.load_state_dict(state)
     return store
+
+
+def step_bar(total: int, progress: bool, initial: int = 0) -> tqdm:
+    """Return a bar of steps, hidden without progress or where TQDM_DISABLE is set."""
+    hidden = not progress or bool(os.environ.get("TQDM_DISABLE"))  # notebooks' bars ignore it
+    return tqdm(total=total, initial=initial, unit="step", disable=hidden)
