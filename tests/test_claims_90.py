@@ -119,11 +119,20 @@ FAULTS = {
         'learned", boast',  # the plain classifier
         'learned", bad_boast',
     ),
-    "exercise 1: most to gain, nat": (["solution-1", "check-exercise-1"], "0).log()", "0).log2()"),
+    "exercise 1: share of the density left at the wall": (
+        ["solution-1", "check-exercise-1"],
+        "0.5",  # nothing is lost
+        "1.0",
+    ),
+    "the same with the mirror": (
+        ["check-exercise-1"],
+        "2 * left",  # the mirror is forgotten
+        "left",
+    ),
     "exercise 2: best energy, P = 0.8": (
         ["solution-2", "check-exercise-2"],
-        "best[0.8]",  # the right way round
-        "best[-0.8]",
+        'best["P = 0.8"]',  # the right way round
+        'best["P = -0.8"]',
     ),
 }
 

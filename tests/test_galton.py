@@ -224,6 +224,47 @@ def test_gold_of_each_path_is_a_sum_over_its_nails(board):
     assert (same.joint_log_ratio == 0).all()
 
 
+def worst_pair_of_steps(board):
+    """Largest correlation of two steps of two neighbours, in standard errors over its limit."""
+    paths = board.paths(column(0.0, 100_000), generator(15))  # without a push: fair coins
+    steps = (paths.diff(dim=1) + torch.arange(board.n_rows) % 2).reshape(-1, 2 * board.n_rows)
+    z = torch.corrcoef(steps.T).triu(1).abs().max().item() * len(steps) ** 0.5
+    return z / stats.norm.isf(ALARM / 2 / (board.n_rows * (2 * board.n_rows - 1)))
+
+
+def repeat_for_the_other_row(dice):
+    dice[len(dice) // 2 :] = dice[: len(dice) // 2].clone()
+
+
+def repeat_for_the_neighbour(dice):
+    halves = dice.view(torch.int32)
+    halves[1::2] = halves[::2].clone()
+
+
+@pytest.mark.parametrize("repeat", [repeat_for_the_other_row, repeat_for_the_neighbour])
+def test_steps_that_share_a_random_integer_are_independent(monkeypatch, repeat):
+    assert worst_pair_of_steps(load("galton")) < 1
+    random = torch.Tensor.random_
+
+    def wrong(dice, *limits, **settings):
+        repeat(random(dice, *limits, **settings))
+
+    monkeypatch.setattr(torch.Tensor, "random_", wrong)
+    assert worst_pair_of_steps(load("galton")) > 5
+
+
+def test_blocks_of_balls_keep_their_theta(monkeypatch):
+    board, theta = load("galton"), torch.linspace(-30.0, 30.0, 100)[:, None]
+    monkeypatch.setattr(galton, "BLOCK", 16)
+    gold = board.mine(theta, -theta, generator(16))
+    assert torch.equal(board.sample(theta, generator(16)), gold.x)
+    for i, met in enumerate(board.paths(theta, generator(16)).tolist()):
+        at = theta[i].item()
+        log_ratio = path_log_prob(met, at, 20, 31) - path_log_prob(met, -at, 20, 31)
+        assert gold.joint_log_ratio[i].item() == pytest.approx(log_ratio, rel=1e-4, abs=1e-4)
+    assert board.sample(theta[:0]).shape == (0, 1)
+
+
 def test_gold_averages_to_the_exact_score_and_ratio():
     board = load("galton")
     score, ratio = gold_excess(board, board, seed=7)
@@ -284,26 +325,26 @@ def test_simulation_and_gold_carry_no_gradient():
 class OddRowsSwapped(Galton):
     """Left and right exchanged on odd rows."""
 
-    def left_probability(self, theta, row, nail):
-        left, slope = super().left_probability(theta, row, nail)
+    def left_probability(self, theta, row, nail, slope=True):
+        left, change = super().left_probability(theta, row, nail)
         inner = (nail != 0) & (nail != self.n_nails)
         if row % 2:
-            left, slope = torch.where(inner, 1 - left, left), -slope
-        return left, slope
+            left, change = torch.where(inner, 1 - left, left), -change
+        return left, change
 
 
 class Published(Galton):
     """The slope of the published text: sigmoid(5 theta (z - 1/2))."""
 
-    def left_probability(self, theta, row, nail):
-        left, slope = super().left_probability(theta / 4, row, nail)
-        return left, slope / 4
+    def left_probability(self, theta, row, nail, slope=True):
+        left, change = super().left_probability(theta / 4, row, nail)
+        return left, change / 4
 
 
 class OpenEdges(Galton):
     """The outermost nails of odd rows push like all others: balls leave the board."""
 
-    def left_probability(self, theta, row, nail):
+    def left_probability(self, theta, row, nail, slope=True):
         pushed = super().left_probability(theta, row, nail)
         if row % 2 == 0:
             return pushed

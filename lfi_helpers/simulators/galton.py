@@ -4,7 +4,7 @@ Knows no method.
 """
 
 from collections.abc import Iterator
-from math import pi, sin
+from math import ceil, pi, sin
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from lfi_helpers.simulators.base import Gold, box_uniform
 STEEPNESS = 10.0  # of the sigmoid in the relative nail position -1 ... 1
 FACTORS = 4  # rows whose ratios are multiplied before a logarithm is taken
 CHUNK = 2_000  # distinct theta per pass of the dynamic programme
+BLOCK = 2**16  # balls that fall together: what they need stays in the cache
 
 
 class Galton:
@@ -67,50 +68,67 @@ class Galton:
         )
         return reach[:, None]
 
-    def left_probability(self, theta: Tensor, row: int, nail: Tensor) -> tuple[Tensor, Tensor]:
-        """Return P(left | row, nail, theta) and its derivative in theta (they broadcast)."""
+    def left_probability(
+        self, theta: Tensor, row: int, nail: Tensor, slope: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return P(left | row, nail, theta) and, if asked for, its derivative in theta.
+
+        theta and nail broadcast.
+        """
         f = sin(pi * row / (self.n_rows - 1))
         push = (nail - (self.n_nails - 1) / 2).mul_(2 * STEEPNESS / (self.n_nails - 1))
         s = (theta * push).sigmoid_()  # in place here and below: new memory is what costs time
         left = (s * f).add_((1 - f) / 2)
-        slope = torch.addcmul(s, s, s, value=-1).mul_(push).mul_(f)
+        change = torch.addcmul(s, s, s, value=-1).mul_(push).mul_(f) if slope else None
         if row % 2 and nail.numel() and (nail.min() <= 0 or nail.max() >= self.n_nails):
             outside_left, outside_right = nail == 0, nail == self.n_nails
             left = left.masked_fill(outside_left, 0.0).masked_fill(outside_right, 1.0)
-            slope = slope.masked_fill(outside_left | outside_right, 0.0)
-        return left, slope
+            if slope:
+                change = change.masked_fill(outside_left | outside_right, 0.0)
+        return left, change
 
     def _walk(
-        self, theta: Tensor, generator: torch.Generator | None
-    ) -> Iterator[tuple[int, Tensor, Tensor, Tensor, Tensor]]:
+        self, theta: Tensor, generator: torch.Generator | None, slope: bool = False
+    ) -> Iterator[tuple[int, Tensor, Tensor, Tensor | None, Tensor]]:
         """Drop one ball per theta (N,), row by row.
 
-        Yields row, nail, P(left), its derivative, whether the ball went right (1 or 0); last the
-        row R and the final positions. The next step overwrites nail and the last of them.
+        Yields row, nail, P(left), its derivative if asked for, whether the ball went right (1 or
+        0); last the row R and the final positions. The next step overwrites nail and the last.
         """
-        theta = theta.detach()
         nail, goes_right = torch.full_like(theta, self.start), torch.empty_like(theta)
+        dice = torch.empty_like(theta, dtype=torch.int64)  # two numbers each: they cost most
+        halves = dice.view(torch.int32).view(2, -1)
+        centre = torch.tensor(0.5, dtype=theta.dtype, device=theta.device)
         for row in range(self.n_rows):
-            left, slope = self.left_probability(theta, row, nail)
-            goes_right.uniform_(generator=generator).ge_(left)
-            yield row, nail, left, slope, goes_right
+            left, change = self.left_probability(theta, row, nail, slope)
+            if row % 2 == 0:
+                dice.random_(-(2**63), None, generator=generator)
+                halves.bitwise_right_shift_(8)  # -2^23 ... 2^23 - 1 are exact in float32
+            torch.add(centre, halves[row % 2], alpha=2.0**-24, out=goes_right).ge_(left)
+            yield row, nail, left, change, goes_right
             nail.add_(goes_right).sub_(row % 2)
-        yield self.n_rows, nail, left, slope, goes_right
+        yield self.n_rows, nail, left, change, goes_right
 
     def sample(self, theta: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Drop one ball for each theta: (N, 1) -> final positions (N, 1)."""
-        for step in self._walk(_parameter("theta", theta), generator):
-            nail = step[1]
-        return nail[:, None]
+
+        def drop(theta):
+            for step in self._walk(theta, generator):
+                nail = step[1]
+            return nail[:, None]
+
+        return torch.cat([drop(part) for part in _blocks(_parameter("theta", theta))])
 
     def paths(self, theta: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Drop one ball for each theta: the nail it met in each row, then x: (N, R + 1).
 
         The same generator state gives the same balls as ``sample`` and ``mine``.
         """
-        return torch.stack(
-            [step[1].clone() for step in self._walk(_parameter("theta", theta), generator)], 1
-        )
+
+        def drop(theta):
+            return torch.stack([step[1].clone() for step in self._walk(theta, generator)], 1)
+
+        return torch.cat([drop(part) for part in _blocks(_parameter("theta", theta))])
 
     def mine(
         self, theta: Tensor, theta_ref: Tensor, generator: torch.Generator | None = None
@@ -126,19 +144,28 @@ class Galton:
         """
         theta, theta_ref = _parameter("theta", theta), _parameter("theta_ref", theta_ref)
         same_length(theta=theta, theta_ref=theta_ref)
+        pairs = zip(_blocks(theta), _blocks(theta_ref), strict=True)
+        parts = [self._mine_block(*pair, generator) for pair in pairs]
+        x, log_ratio, score = (torch.cat(columns) for columns in zip(*parts, strict=True))
+        return Gold(x[:, None], log_ratio, score[:, None])
+
+    def _mine_block(
+        self, theta: Tensor, theta_ref: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return x, log r(x, z) and t(x, z) of one ball per theta, each (N,)."""
         log_ratio, score = torch.zeros_like(theta), torch.zeros_like(theta)
         ratio = torch.ones_like(theta)  # of the rows since the last logarithm
-        for row, nail, left, slope, goes_right in self._walk(theta, generator):
+        for row, nail, left, slope, goes_right in self._walk(theta, generator, slope=True):
             if row % FACTORS == 0 or row == self.n_rows:
                 log_ratio += ratio.log_()
                 ratio.fill_(1)
             if row == self.n_rows:
                 break
-            reference, _ = self.left_probability(theta_ref.detach(), row, nail)
+            reference, _ = self.left_probability(theta_ref, row, nail, slope=False)
             step = left - goes_right  # P(left), or minus P(right), whose derivative is -slope
             ratio.mul_(step).div_(reference.sub_(goes_right))
-            score += slope.div_(step)
-        return Gold(nail[:, None], log_ratio, score[:, None])
+            score.addcdiv_(slope, step)
+        return nail, log_ratio, score
 
     def _dynamic_programme(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Sum over all paths, row by row: p(x | theta) and dp/dtheta in float64, each (U, N)."""
@@ -206,6 +233,10 @@ def _move(left: Tensor, right: Tensor, row: int) -> Tensor:
     if row % 2:  # left: n -> n - 1; nothing leaves nail 0 to the left
         return torch.cat([left[:, 1:], nothing], 1) + right
     return left + torch.cat([nothing, right[:, :-1]], 1)  # right: n -> n + 1
+
+
+def _blocks(theta: Tensor) -> tuple[Tensor, ...]:
+    return theta.detach().tensor_split(max(1, ceil(len(theta) / BLOCK)))
 
 
 def _parameter(name: str, theta: Tensor) -> Tensor:
