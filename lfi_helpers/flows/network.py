@@ -5,6 +5,7 @@ per event, so that every feature, hidden unit and spline parameter is one contig
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -67,29 +68,32 @@ class MaskedNetwork(Network):
         return [w * getattr(self, f"mask_{i}") for i, w in enumerate(self.weights)]
 
     def by_feature(self, z: Tensor, c: Tensor | None) -> Iterator[Tensor]:
-        """Yield the parameters (n_parameters, N) of feature 0, 1, ...; fill z[i] in between.
+        """Yield the parameters of feature 0, 1, ..., (n_parameters, N); fill z[i] in between.
 
         When feature i - 1 is known, the units of degree i can be computed, once and for all: the
-        d steps together cost one pass through the network. Without gradient.
+        d steps together cost one pass through the network. What the units of degree 0 give to
+        all others is found first; if all columns share their context, it is one column, and so
+        are the parameters of feature 0. Without gradient.
         """
-        given = self.biases[0]
+        given, degree_0 = list(self.biases), self.n_known[0]
         if c is not None:
-            given = torch.addmm(given, self.weights[0][:, self.features :], c)
-        hidden = [z.new_empty(len(bias), z.shape[1]) for bias in self.biases[:-1]]
+            given[0] = torch.addmm(given[0], self.weights[0][:, self.features :], c)
+        for i, n in enumerate(degree_0):
+            weight, units = self.weights[i + 1][:, :n], relu(given[i][:n])
+            given[i + 1] = torch.addmm(given[i + 1], weight, units)
         last = self.weights[-1].view(self.n_parameters, self.features, -1)
-        bias = self.biases[-1].view(self.n_parameters, self.features, 1)
-        start = [0] * len(hidden)
-        for i, stop in enumerate(self.n_known):
-            n = z.shape[1] if i else given.shape[1]  # feature 0 sees the context only
-            known = z[:i, :n]
+        written = given[-1].view(self.n_parameters, self.features, -1)
+        yield written[:, 0]
+        hidden = [z.new_empty(len(bias), z.shape[1]) for bias in self.biases[:-1]]
+        for i, (start, stop) in enumerate(pairwise(self.n_known), 1):
+            rows = slice(0, i)  # of those before, the ones that were not in ``given``
+            known = z[rows]
             for layer, (a, b) in enumerate(zip(start, stop, strict=True)):
-                if b > a:
-                    offset = (self.biases[layer] if layer else given)[a:b]
-                    weight = self.weights[layer][a:b, : len(known)]
-                    hidden[layer][a:b] = relu(torch.addmm(offset, weight, known))
-                known = hidden[layer][:b, :n]
-            yield torch.addmm(bias[:, i], last[:, i, : len(known)], known).expand(-1, z.shape[1])
-            start = stop
+                weight = self.weights[layer][a:b, rows]
+                hidden[layer][a:b] = torch.addmm(given[layer][a:b], weight, known).relu_()
+                rows = slice(degree_0[layer], b)
+                known = hidden[layer][rows]
+            yield torch.addmm(written[:, i], last[:, i, rows], known)
 
 
 def _degrees(width: int, features: int, context: int) -> Tensor:

@@ -82,7 +82,10 @@ class _Bin(NamedTuple):
 
 
 def _find_bin(t: Tensor, parameters: Tensor, spline: Spline, axis: int) -> _Bin:
-    """Find the bin of t (M,) among the widths (axis 0) or the heights (axis 1)."""
+    """Find the bin of t (M,) among the widths (axis 0) or the heights (axis 1).
+
+    The parameters are (n_parameters, M), or (n_parameters, 1) for one spline for all.
+    """
     bins, raw = spline.bins, parameters[2 * spline.bins :]
     shares = torch.softmax(parameters[: 2 * bins].view(2, bins, -1), 1)
     sides = shares.mul(spline.scale).add_(2 * spline.bound * MIN_SHARE)
@@ -90,9 +93,10 @@ def _find_bin(t: Tensor, parameters: Tensor, spline: Spline, axis: int) -> _Bin:
     left = t >= ends[axis, :-1]
     k = left.sum(0)
     knots, here = torch.stack([k, k + 1]), k.expand(2, 1, -1)
-    side = sides.gather(1, here).squeeze(1)
-    corner = ends.gather(1, here).squeeze(1).sub_(side)
-    raw = (pad(raw, (0, 0, 1, 1)) if spline.tails else raw).gather(0, knots).add_(UNIT_SLOPE)
+    side = sides.expand(-1, -1, len(t)).gather(1, here).squeeze(1)
+    corner = ends.expand(-1, -1, len(t)).gather(1, here).squeeze(1).sub_(side)
+    raw = (pad(raw, (0, 0, 1, 1)) if spline.tails else raw).expand(-1, len(t))
+    raw = raw.gather(0, knots).add_(UNIT_SLOPE)
     return _Bin(left, knots, shares, corner, side, softplus(raw).add_(MIN_SLOPE), raw)
 
 

@@ -85,15 +85,9 @@ class Critics(nn.Module):
             penalty: lambda, >= 0.
         """
         m = x.shape[2] // 3
-        (u, b, v, c, w), (in_u, in_b, in_v, in_c, in_w) = self.weights, self.slopes
-        first = torch.baddbmm(b[:, :, None], u, x)  # (K, H, 3 M)
-        slope_1 = _slope(first)
-        first *= slope_1
-        second = torch.baddbmm(c[:, :, None], v, first)
-        slope_2 = _slope(second)
-        second *= slope_2
-        down_2 = slope_2 * w[:, :, None]  # d d / d (input of the second activation)
-        down_1 = (v.mT @ down_2).mul_(slope_1)
+        u, _, v, _, _ = self.weights
+        in_u, in_b, in_v, in_c, in_w = self.slopes
+        first, second, slope_1, slope_2, down_1, down_2 = self._both_ways(x)
         between = slice(2 * m, None)
         g = u.mT @ down_1[:, :, between]  # (K, L, M)
         norm = torch.linalg.vector_norm(g, dim=1, keepdim=True).clamp(min=1e-12)
