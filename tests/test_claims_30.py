@@ -106,9 +106,9 @@ FAULTS = {
         'lost["momenta, deep"]',  # one hidden layer
         'lost["momenta, shallow"]',
     ),
-    "momenta, shallow: AUC lost": (
+    "AUC lost, shallow over deep": (
         ["check-muons"],
-        'lost["momenta, shallow"]',  # three hidden layers
+        'lost["momenta, shallow"]',  # twice the same network
         'lost["momenta, deep"]',
     ),
     "m and c, shallow: AUC lost": (
