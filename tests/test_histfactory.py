@@ -7,6 +7,7 @@ optimiser stops early on harder workspaces, so its fits run with a tolerance of 
 import copy
 from types import SimpleNamespace
 
+import iminuit
 import numpy as np
 import pyhf
 import pytest
@@ -195,7 +196,6 @@ def test_minimum_is_no_higher_than_pyhfs(name):
 
 @pytest.mark.parametrize("name", ["two channels", "coupled normsys", "coupled shapefactor"])
 def test_errors_are_minuits(name):
-    iminuit = pytest.importorskip("iminuit")
     at = both(ALL[name])
     data = at.ours.expected_data(at.ours.init)  # an interior minimum for sure
     nll = iminuit.Minuit(
