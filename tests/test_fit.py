@@ -112,6 +112,26 @@ def test_patience_stops_and_says_so():
     assert len(history.validation_loss) - 1 - int(np.argmin(history.validation_loss)) == 5
 
 
+def judged_by(losses, **settings):
+    """Return the history of a run whose held-out loss in epoch k is losses[k]."""
+    module, epochs = mlp(1, 1, ()), iter(losses)
+
+    def loss(module, x):
+        told = module(x).sum() * 0
+        return told + (0.0 if torch.is_grad_enabled() else next(epochs))
+
+    return fit(module, loss, torch.zeros(20, 1), **quiet(max_epochs=len(losses), **settings))
+
+
+def test_gains_below_min_delta_do_not_count_but_are_kept():
+    slow = [1.0, 0.5, 0.47, 0.44, 0.41, 0.38, 0.35, 0.32]  # .03 an epoch
+    history = judged_by(slow, patience=2, min_delta=0.1)
+    assert history.validation_loss == pytest.approx(slow[:4])  # .5, then two that gain .06
+    assert history.stopped_early and history.best_loss == pytest.approx(0.44)
+    assert len(judged_by(slow, patience=4, min_delta=0.1).step) == 8  # gains add up: .12 counts
+    assert len(judged_by(slow, patience=2).step) == 8
+
+
 def test_max_steps_counts_gradient_steps():
     calls = []
 
@@ -197,6 +217,8 @@ def test_a_single_tensor_arrives_as_a_tensor():
         ({"max_steps": 0}, "max_steps: expected an integer >= 1, got 0"),
         ({"max_epochs": 1, "batch_size": 0}, "batch_size: expected an integer >= 1"),
         ({"max_epochs": 1, "patience": 0}, "patience: expected an integer >= 1"),
+        ({"max_epochs": 1, "min_delta": -0.1}, "min_delta: expected a finite number >= 0, got -0"),
+        ({"max_epochs": 1, "min_delta": float("nan")}, "min_delta: expected a finite number"),
         ({"max_epochs": 1, "patience": 1, "validation_fraction": 0}, "patience: .*held-out rows"),
         ({"max_epochs": 1, "learning_rate": 0.0}, "learning_rate: expected a number > 0"),
         ({"max_epochs": 1, "schedule": "cosin"}, "schedule: .*did you mean cosine"),

@@ -104,7 +104,7 @@ def learned():
 
 @pytest.fixture(scope="module")
 def boxed():
-    return npe(*box_pairs(4_000), BOX, **SMALL)
+    return npe(*box_pairs(16_000), BOX, **SMALL)
 
 
 def mean_and_width(posterior, x_obs, exact):
@@ -493,30 +493,30 @@ def test_priors_that_are_none():
         npe(PAIRS[0][:50], PAIRS[1][:50], TASK.prior, transforms=3, **QUIET)
 
 
-def sizes_tried(n, patience, x):
-    """Return which of two sizes are trained, and which is kept, on n rows of x."""
+def sizes_tried(n, x, seed=0):
+    """Return which of two sizes are trained, and which is kept, on n rows of x(theta, noise)."""
     tried = []
 
     def build(*size):
         tried.append(size[0])
-        return mlp(1, 1, size, seed=0)
+        return mlp(1, 1, size, seed=seed)
 
     def loss(module, rows):
         return (module(rows[0]) - rows[1]).square().mean()
 
-    pairs = (torch.rand(n, 1, generator=generator(3), device="cpu"), x[:n])
-    settings = {"max_epochs": 30, "batch_size": 64, "learning_rate": 1e-2, "patience": patience}
-    module, _ = learn(build, [(4_000,), (4,)], loss, pairs, seed=0, **settings, **QUIET)
+    theta = torch.rand(n, 1, generator=generator(3, seed), device="cpu")
+    noise = torch.randn(n, 1, generator=generator(4, seed), device="cpu")
+    settings = {"max_epochs": 30, "batch_size": 64, "learning_rate": 1e-2, "patience": 10}
+    pairs = theta, x(theta, noise)
+    module, _ = learn(build, [(4_000,), (4,)], loss, pairs, seed=seed, **settings, **QUIET)
     return tried, module[0].out_features
 
 
 def test_the_small_network_is_tried_where_the_large_one_cannot_learn_or_overfits():
-    noise = torch.randn(500, 1, generator=generator(4), device="cpu")
-    tried, kept = sizes_tried(500, 2, noise)
+    tried, kept = sizes_tried(500, lambda theta, noise: noise)
     assert tried == [4_000, 4] and kept in tried
-    assert sizes_tried(500, 30, noise) == ([4_000], 4_000)  # not stopped early
-    assert sizes_tried(500, 20, noise) == ([4_000], 4_000)  # stopped, but in the last third
-    assert sizes_tried(40, 30, noise)[1] == 4  # 12 001 weights ask for 61 rows
+    assert sizes_tried(500, lambda theta, noise: 9 * theta.square()) == ([4_000], 4_000)
+    assert sizes_tried(40, lambda theta, noise: noise)[1] == 4  # 12 001 weights ask for 61 rows
 
 
 def test_dropped_rows_are_counted():

@@ -73,9 +73,11 @@ def test_truncated_rounds_zoom_in():
     assert [len(theta) for theta in seen] == [1_500, 1_500, 1_500]
     near = [((t - X_OBS).abs() < 5 * NOISE).all(1).float().mean().item() for t in seen]
     assert near[0] < 0.08 and near[2] > 0.4
-    bias, ratio, theta = bias_and_ratio(posterior, X_OBS, NOISE)
-    assert bias < 0.15 and 0.85 < ratio < 1.15
-    assert ((theta >= LOW) & (theta < HIGH)).all()
+    found = [bias_and_ratio(rounds([], seed=seed), X_OBS, NOISE) for seed in (1, 2)]
+    found.append(bias_and_ratio(posterior, X_OBS, NOISE))
+    bias, ratio = (sum(run[i] for run in found) / 3 for i in (0, 1))
+    assert bias < 0.15 and 0.85 < ratio < 1.15  # of one run: .07 +- .05, up to .17
+    assert all(((theta >= LOW) & (theta < HIGH)).all() for *_, theta in found)
 
 
 def test_a_proposal_that_is_not_the_prior_is_seen(monkeypatch):

@@ -3,6 +3,7 @@
 Must never know what the module estimates.
 """
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -13,11 +14,13 @@ from lfi_helpers.networks import Standardise
 from lfi_helpers.training import History, fit
 
 GRADIENT_CLIP = 5.0
-AVERAGE = 0.99  # of the weights: the last hundred steps
-LATE = 2 / 3  # of the epochs: a network that learns for longer is not too large
+AVERAGE = 0.98  # of the weights: the last fifty steps
+HELD_OUT = 0.1  # of the pairs
+GAIN = 0.3  # nats over the root of the held-out pairs: less is within their uncertainty
+LATE = 0.45  # of the epochs: a network that is best after more of them is not too large
 WEIGHTS_PER_SIMULATION = 200  # a network with more weights for each simulation learns noise
 # (transforms, hidden) of the flows that are tried, in this order, if none is asked for
-SIZES = ((3, (96, 96)), (1, (16, 16)))
+SIZES = ((3, (80, 80)), (1, (16, 16)))
 
 
 def sizes(transforms: int | None, hidden: tuple[int, ...] | None) -> list[tuple]:
@@ -54,27 +57,30 @@ def learn(
 ) -> tuple[nn.Module, History]:
     """Train the module of the first size on (theta, x), and the next if that one overfits.
 
-    Training that stopped long before its end learned noise: then a smaller network may be better
-    where pairs are few or the posterior is plain. What is best on held-out pairs is returned. A
-    size with too many weights for the pairs is left out. A batch holds at most a 24th of them.
+    With ``patience``, epochs that together gain less than the held-out pairs can tell end the
+    training. A network that was best while the rate was still high learned noise later: then a
+    smaller one may be better where pairs are few or the posterior is plain. What is best on
+    held-out pairs is returned. A size with too many weights for the pairs is left out. A batch
+    holds at most an 18th of them.
 
     Raises:
         TooFewSimulations: for fewer than one simulation for each 200 weights of every size.
         TrainingDiverged: when a loss is not finite.
     """
     n_sim, best = len(pairs[0]), None
-    batch_size = min(settings.pop("batch_size"), max(16, n_sim // 24))
+    batch_size = min(settings.pop("batch_size"), max(16, n_sim // 18))
     cycle = {"schedule": "one_cycle", "gradient_clip": GRADIENT_CLIP, "average": AVERAGE}
+    held = {"validation_fraction": HELD_OUT, "min_delta": GAIN / math.sqrt(HELD_OUT * n_sim)}
     for size in sizes:
         module = build(*size)
         weights = sum(p.numel() for p in module.parameters())
         needed = -(-weights // WEIGHTS_PER_SIMULATION)
         if n_sim < needed:
             continue
-        history = fit(module, loss, pairs, batch_size=batch_size, **cycle, **settings)
+        history = fit(module, loss, pairs, batch_size=batch_size, **cycle, **held, **settings)
         if best is None or history.best_loss < best[1].best_loss:
             best = module, history
-        if len(history.step) > LATE * settings["max_epochs"]:
+        if history.step.index(history.best_step) + 1 > LATE * settings["max_epochs"]:
             break
     if best is None:
         raise TooFewSimulations(

@@ -16,7 +16,7 @@ from lfi_helpers.arguments import batch, finite, positive
 from lfi_helpers.inference.errors import BudgetExceeded
 from lfi_helpers.run import generator
 
-EXPANSIONS, SHRINKS, ROUNDS = 6, 4, 15  # outward; draws evaluated together; such rounds
+EXPANSIONS, SHRINKS, ROUNDS = 4, 8, 8  # outward; draws evaluated together; such rounds
 
 LogProb = Callable[[Tensor], Tensor]
 
@@ -91,7 +91,7 @@ def slice_sample(
         if i >= warmup:
             kept.append(theta)
     theta = torch.stack(kept)
-    return Chains(theta[thin - 1 :: thin], r_hat(theta), effective_size(theta), target.count)
+    return Chains(theta[thin - 1 :: thin], *_agreement(theta), target.count)
 
 
 class _Counted:
@@ -161,8 +161,9 @@ def _shrink(target, theta, height, d, level, left, right, uniform):
     for _ in range(ROUNDS):
         places, u = [], uniform(SHRINKS)
         for row in u:
-            t = left + row * (right - left)
-            left, right = torch.where(t < 0, t, left), torch.where(t < 0, right, t)
+            t = torch.lerp(left, right, row)
+            below = t < 0
+            left, right = torch.where(below, t, left), torch.where(below, right, t)
             places.append(t)
         t, rows = torch.stack(places)[:, waiting], waiting.nonzero()[:, 0]
         value = _evaluate(target, start[rows], d[rows], t)
@@ -184,11 +185,7 @@ def r_hat(theta: Tensor) -> Tensor:
 
     The larger of that of theta and of abs(theta - median). Source: arXiv:1903.08008.
     """
-    halves = _halves(theta)
-    folded = (halves - halves.flatten(0, 1).median(0).values).abs()
-    return torch.maximum(
-        _plain_r_hat(_normal_scores(halves)), _plain_r_hat(_normal_scores(folded))
-    )
+    return _agreement(theta)[0]
 
 
 def effective_size(theta: Tensor) -> Tensor:
@@ -197,7 +194,18 @@ def effective_size(theta: Tensor) -> Tensor:
     S C / (1 + 2 sum of autocorrelations), summed in pairs while these are positive and falling.
     Source: arXiv:1903.08008.
     """
-    z = _normal_scores(_halves(theta))
+    return _agreement(theta)[1]
+
+
+def _agreement(theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Return R-hat and the effective size, which share their ranks."""
+    halves = _halves(theta)
+    z = _normal_scores(halves)
+    folded = (halves - halves.flatten(0, 1).median(0).values).abs()
+    return torch.maximum(_plain_r_hat(z), _plain_r_hat(_normal_scores(folded))), _plain_size(z)
+
+
+def _plain_size(z: Tensor) -> Tensor:
     n = len(z)
     within, total = _variances(z)
     centred = z - z.mean(0)
@@ -223,9 +231,11 @@ def _halves(theta: Tensor) -> Tensor:
 
 def _normal_scores(theta: Tensor) -> Tensor:
     """Replace each number by the normal quantile of its rank among all draws of its dimension."""
-    flat = theta.flatten(0, 1)
-    rank = flat.argsort(dim=0, stable=True).argsort(0) + 1
-    return ndtri((rank - 0.375) / (len(flat) + 0.25)).view_as(theta)
+    flat = theta.flatten(0, 1).mT.contiguous()  # sorts run along rows
+    n = flat.shape[1]
+    places = torch.arange(1, n + 1, device=theta.device, dtype=theta.dtype).expand_as(flat)
+    rank = torch.empty_like(flat).scatter_(1, flat.argsort(stable=True), places)
+    return ndtri((rank - 0.375) / (n + 0.25)).mT.reshape(theta.shape)
 
 
 def _variances(z: Tensor) -> tuple[Tensor, Tensor]:

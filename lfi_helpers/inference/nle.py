@@ -38,7 +38,7 @@ def nle(
     max_epochs: int = 30,
     batch_size: int = 512,
     learning_rate: float = 1.2e-2,
-    patience: int | None = 5,
+    patience: int | None = 4,
     on_invalid: str = "raise",
     device: str | torch.device = "auto",
     progress: bool = True,

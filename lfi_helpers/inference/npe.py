@@ -24,9 +24,9 @@ def npe(
     transforms: int | None = None,
     hidden: tuple[int, ...] | None = None,
     max_epochs: int = 30,
-    batch_size: int = 320,
+    batch_size: int = 360,
     learning_rate: float = 1.2e-2,
-    patience: int | None = 5,
+    patience: int | None = 4,
     on_invalid: str = "raise",
     device: str | torch.device = "auto",
     progress: bool = True,
@@ -48,7 +48,8 @@ def npe(
             pairs is kept.
         max_epochs, batch_size, learning_rate: of the one-cycle training, of which the averaged
             weights that are best on a tenth of the pairs are kept.
-        patience: stop after so many epochs without better ones.
+        patience: stop after so many epochs that gain nothing beyond the uncertainty of the
+            held-out loss.
         on_invalid: ``"raise"``, or ``"drop"`` pairs that hold NaN or infinity, with a warning.
         device: ``"auto"`` or a torch device.
         progress: show a bar.

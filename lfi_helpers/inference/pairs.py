@@ -82,9 +82,11 @@ def log_prior(prior: Distribution, theta: Tensor) -> Tensor:
         support = prior.support
     except NotImplementedError:
         support = None
-    inside = torch.ones_like(at[:, 0], dtype=torch.bool) if support is None else support.check(at)
+    if support is None:
+        return prior.log_prob(at).to(theta)
     log_p = torch.full_like(at[:, 0], -torch.inf)
-    if inside.any():
+    inside = support.check(at).nonzero()[:, 0]
+    if len(inside):
         log_p[inside] = prior.log_prob(at[inside]).to(log_p.dtype)
     return log_p.to(theta.device)
 

@@ -75,9 +75,7 @@ class PotentialPosterior(Posterior):
     def log_prob(self, theta: Tensor, x_obs: Tensor) -> Tensor:
         """Return log p(theta | x_obs) of theta (n, D): (n,), up to a constant above three D."""
         x, theta = self._seen.observations(x_obs), self._theta(theta)
-        value = log_prior(self.prior, theta)
-        inside = value > -math.inf
-        value[inside] = value[inside] + self._log_likelihood(theta[inside], x)
+        value = self._log_joint(theta, x)
         return (value - self._log_evidence(x) if self.normalised else value).to(x.device)
 
     def sample_batch(self, n: int, x: Tensor, seed: int = 0) -> Tensor:
@@ -87,14 +85,22 @@ class PotentialPosterior(Posterior):
         rows = [self._draws(n, x[b : b + 1], s).theta for b, s in enumerate(seeds)]
         return torch.stack(rows, 1)
 
+    def _log_joint(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Return log p(theta) + sum_i f(theta, x_i), (n,); f is asked inside the support only."""
+        value = log_prior(self.prior, theta)
+        inside = (value > -math.inf).nonzero()[:, 0]
+        return value.index_add(0, inside, self._log_likelihood(theta[inside], x))
+
     @torch.no_grad()
     def _log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
         """Return sum_i f(theta, x_i), (n,), of theta (n, D) and x (k, L), on theta's device."""
         home = next(self.term.parameters()).device
         x, parts = x.to(home), []
         for rows in theta.split(max(1, CHUNK // len(x))):
-            pairs = rows.to(home).repeat_interleave(len(x), 0), x.repeat(len(rows), 1)
-            parts.append(self.term(*pairs).view(len(rows), len(x)).double().sum(1))
+            shape = (len(rows), len(x), -1)  # one event is not copied
+            pairs = rows.to(home)[:, None].expand(*shape), x.expand(*shape)
+            f = self.term(*(part.flatten(0, 1) for part in pairs))
+            parts.append(f.view(len(rows), len(x)).double().sum(1))
         return torch.cat(parts).to(theta) if parts else theta.new_empty(0)
 
     def _importance(self, x: Tensor, ess: float, seed: int) -> Weighted:
@@ -121,13 +127,6 @@ class PotentialPosterior(Posterior):
 
     def _chains(self, n: int, x: Tensor, seed: int) -> Draws:
         """Draw by Markov chains that start at prior draws resampled by their likelihood."""
-
-        def potential(theta):
-            value = log_prior(self.prior, theta)
-            inside = value > -math.inf
-            value[inside] = value[inside] + self._log_likelihood(theta[inside], x)
-            return value
-
         g, (seed,) = generator(seed, 1), spawn_seeds(seed, 1)
         pool = draw(self.prior, 20_000, g).float().cpu()
         height = self._log_likelihood(pool, x)
@@ -136,7 +135,14 @@ class PotentialPosterior(Posterior):
         start = _start(pool, height, g)
         dim = len(start[0])
         steps = max(-(-n // CHAINS), LEAST)
-        chains = slice_sample(potential, start, steps, warmup=WARMUP * dim, thin=dim, seed=seed)
+        chains = slice_sample(
+            lambda theta: self._log_joint(theta, x),
+            start,
+            steps,
+            warmup=WARMUP * dim,
+            thin=dim,
+            seed=seed,
+        )
         worst = float(chains.r_hat.max())
         if not worst <= MAX_R_HAT:
             warnings.warn(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Store:

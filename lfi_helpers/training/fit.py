@@ -32,6 +32,7 @@ def fit(
     schedule: str = "cosine",
     validation_fraction: float = 0.1,
     patience: int | None = None,
+    min_delta: float = 0.0,
     average: float | None = None,
     gradient_clip: float | None = None,
     accumulate: int = 1,
@@ -56,6 +57,8 @@ def fit(
         validation_fraction: share of the rows that is held out and never trained on; with 0 the
             last weights are kept.
         patience: stop after so many epochs without a better validation loss; None never stops.
+        min_delta: by how much a validation loss must undercut the last that counted as better.
+            Epochs that gain less together do not count, but the best weights are always kept.
         average: judge and keep not the weights themselves but their running mean, in which each
             step's weights fade by this factor: 0.99 averages about the last hundred steps.
         gradient_clip: largest norm of the gradient; None does not clip.

@@ -42,7 +42,7 @@ class Loop:
         self.mean = [p.detach().clone() for p in averaged]
         self.best = copy.deepcopy(module.state_dict())
         self.latest = math.nan
-        self.epochs_since_best = 0
+        self.to_beat, self.epochs_waited = math.inf, 0
 
     @property
     def step(self) -> int:
@@ -53,7 +53,7 @@ class Loop:
     def finished(self) -> bool:
         """Are all steps taken, or is patience at its end?"""
         patience = self.settings.patience
-        self.history.stopped_early = patience is not None and self.epochs_since_best >= patience
+        self.history.stopped_early = patience is not None and self.epochs_waited >= patience
         return self.history.stopped_early or self.step >= self.n_steps
 
     def epoch(self) -> None:
@@ -120,9 +120,9 @@ class Loop:
         if not len(held) or self.latest < self.history.best_loss:
             self.history.best_loss, self.history.best_step = self.latest, self.step
             self.best = copy.deepcopy(self.module.state_dict())
-            self.epochs_since_best = 0
-        else:
-            self.epochs_since_best += 1
+        self.epochs_waited += 1
+        if self.latest < self.to_beat - self.settings.min_delta:
+            self.to_beat, self.epochs_waited = self.latest, 0
         self._swap()
 
     @torch.no_grad()
@@ -155,7 +155,8 @@ class Loop:
             "best": self.best,
             "mean": self.mean,
             "latest": self.latest,
-            "epochs_since_best": self.epochs_since_best,
+            "to_beat": self.to_beat,
+            "epochs_waited": self.epochs_waited,
             "shuffle": self.rows.shuffle.get_state(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all(),
@@ -168,7 +169,7 @@ class Loop:
                 getattr(self, name).load_state_dict(state[name])
         self.history = History(**state["history"])
         self.best, self.latest, self.mean = state["best"], state["latest"], state["mean"]
-        self.epochs_since_best = state["epochs_since_best"]
+        self.to_beat, self.epochs_waited = state["to_beat"], state["epochs_waited"]
         self.rows.shuffle.set_state(state["shuffle"].cpu())
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"]:

@@ -1,5 +1,6 @@
 """The settings of a training run, checked before anything is computed. Trains nothing itself."""
 
+import math
 from dataclasses import dataclass
 
 from lfi_helpers.arguments import one_of, positive
@@ -20,6 +21,7 @@ class Settings:
     schedule: str
     validation_fraction: float
     patience: int | None
+    min_delta: float
     average: float | None
     gradient_clip: float | None
     accumulate: int
@@ -37,6 +39,8 @@ class Settings:
             if count is not None and count < 1:
                 raise ValueError(f"{name}: expected an integer >= 1, got {count}")
         positive("learning_rate", self.learning_rate)
+        if not 0 <= self.min_delta < math.inf:
+            raise ValueError(f"min_delta: expected a finite number >= 0, got {self.min_delta}")
         if self.gradient_clip is not None:
             positive("gradient_clip", self.gradient_clip)
         if self.average is not None and not 0 < self.average < 1:
