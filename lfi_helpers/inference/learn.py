@@ -16,8 +16,8 @@ from lfi_helpers.training import History, fit
 GRADIENT_CLIP = 5.0
 AVERAGE = 0.98  # of the weights: the last fifty steps
 HELD_OUT = 0.1  # of the pairs
-GAIN = 0.3  # nats over the root of the held-out pairs: less is within their uncertainty
-LATE = 0.45  # of the epochs: a network that is best after more of them is not too large
+GAIN = 0.5  # nats over the root of the held-out pairs: less is within their uncertainty
+LATE = 0.375  # of the epochs: a network that is best after more of them is not too large
 WEIGHTS_PER_SIMULATION = 200  # a network with more weights for each simulation learns noise
 # (transforms, hidden) of the flows that are tried, in this order, if none is asked for
 SIZES = ((3, (80, 80)), (1, (16, 16)))

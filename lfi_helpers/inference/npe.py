@@ -24,7 +24,7 @@ def npe(
     transforms: int | None = None,
     hidden: tuple[int, ...] | None = None,
     max_epochs: int = 30,
-    batch_size: int = 360,
+    batch_size: int = 450,
     learning_rate: float = 1.2e-2,
     patience: int | None = 4,
     on_invalid: str = "raise",
