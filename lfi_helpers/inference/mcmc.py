@@ -91,7 +91,9 @@ def slice_sample(
         if i >= warmup:
             kept.append(theta)
     theta = torch.stack(kept)
-    return Chains(theta[thin - 1 :: thin], *_agreement(theta), target.count)
+    halves = _halves(theta)
+    z = _normal_scores(halves)  # ranks are dear, and both need them
+    return Chains(theta[thin - 1 :: thin], _rank_r_hat(halves, z), _size(z), target.count)
 
 
 class _Counted:
@@ -185,7 +187,8 @@ def r_hat(theta: Tensor) -> Tensor:
 
     The larger of that of theta and of abs(theta - median). Source: arXiv:1903.08008.
     """
-    return _agreement(theta)[0]
+    halves = _halves(theta)
+    return _rank_r_hat(halves, _normal_scores(halves))
 
 
 def effective_size(theta: Tensor) -> Tensor:
@@ -194,18 +197,15 @@ def effective_size(theta: Tensor) -> Tensor:
     S C / (1 + 2 sum of autocorrelations), summed in pairs while these are positive and falling.
     Source: arXiv:1903.08008.
     """
-    return _agreement(theta)[1]
+    return _size(_normal_scores(_halves(theta)))
 
 
-def _agreement(theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Return R-hat and the effective size, which share their ranks."""
-    halves = _halves(theta)
-    z = _normal_scores(halves)
+def _rank_r_hat(halves: Tensor, z: Tensor) -> Tensor:
     folded = (halves - halves.flatten(0, 1).median(0).values).abs()
-    return torch.maximum(_plain_r_hat(z), _plain_r_hat(_normal_scores(folded))), _plain_size(z)
+    return torch.maximum(_plain_r_hat(z), _plain_r_hat(_normal_scores(folded)))
 
 
-def _plain_size(z: Tensor) -> Tensor:
+def _size(z: Tensor) -> Tensor:
     n = len(z)
     within, total = _variances(z)
     centred = z - z.mean(0)

@@ -80,9 +80,7 @@ def log_prior(prior: Distribution, theta: Tensor) -> Tensor:
     at = theta.to(_home(prior))
     try:
         support = prior.support
-    except NotImplementedError:
-        support = None
-    if support is None:
+    except NotImplementedError:  # a torch Distribution may leave its support out
         return prior.log_prob(at).to(theta)
     log_p = torch.full_like(at[:, 0], -torch.inf)
     inside = support.check(at).nonzero()[:, 0]

@@ -100,7 +100,7 @@ class PotentialPosterior(Posterior):
             shape = (len(rows), len(x), -1)  # one event is not copied
             pairs = rows.to(home)[:, None].expand(*shape), x.expand(*shape)
             f = self.term(*(part.flatten(0, 1) for part in pairs))
-            parts.append(f.view(len(rows), len(x)).double().sum(1))
+            parts.append(f.view(shape[:2]).double().sum(1))
         return torch.cat(parts).to(theta) if parts else theta.new_empty(0)
 
     def _importance(self, x: Tensor, ess: float, seed: int) -> Weighted:
